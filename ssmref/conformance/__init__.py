@@ -1,0 +1,1 @@
+"""Conformance: cases, the error measure, candidates and verdicts."""

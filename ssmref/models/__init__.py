@@ -1,0 +1,1 @@
+"""Blocks, stacks and models, written once over a package of ops."""
