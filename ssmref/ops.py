@@ -57,10 +57,10 @@ _OPS = (
     Op("mamba3", "siso_step", MAMBA3),
     Op("mamba3", "mimo", MAMBA3, ("chunked", "rotating")),
     Op("mamba3", "mimo_step", MAMBA3),
-    Op("s4", "s4", Y_STATE, ("convolution", "dense")),
+    Op("s4", "s4", Y_STATE, ("linear", "convolution")),
     Op("s4", "s4_step", Y_STATE),
-    Op("s4", "s4d", Y_STATE, ("convolution", "blelloch")),
-    Op("s4", "s4d_step", Y_STATE),
+    Op("s4d", "s4d", Y_STATE, ("convolution", "blelloch")),
+    Op("s4d", "s4d_step", Y_STATE),
     Op("s5", "s5", Y_STATE, ("convolution", "blelloch")),
     Op("s5", "s5_step", Y_STATE),
     Op(

@@ -22,8 +22,13 @@ import numpy as np
 P = ParamSpec("P")
 R = TypeVar("R")
 
-# An axis that has one entry per batch row unless this argument is given.
-ROW_AXES = {"sequences": "cu_seqlens", "slots": "slots"}
+# An axis that has one entry per batch row unless this argument is given; "rows" is for
+# a state that an op and its step share: whichever of the two the function has.
+ROW_AXES = {
+    "sequences": ("cu_seqlens",),
+    "slots": ("slots",),
+    "rows": ("cu_seqlens", "slots"),
+}
 
 
 class Binding(NamedTuple):
@@ -63,7 +68,8 @@ def check_arguments(function: Callable, arguments: Mapping[str, Any]) -> None:
     if arguments.get("cu_seqlens") is not None:
         _check_cu_seqlens(arguments["cu_seqlens"], axes)
     if arguments.get("slots") is not None:
-        _check_slots(arguments["slots"], axes["slots"].size)
+        rows = axes["slots"] if "slots" in axes else axes["rows"]
+        _check_slots(arguments["slots"], rows.size)
 
 
 @functools.cache
@@ -73,7 +79,7 @@ def _hints(function: Callable) -> dict[str, Any]:
 
 def _arrays(
     function: Callable, arguments: Mapping[str, Any]
-) -> Iterator[tuple[str, np.ndarray, list]]:
+) -> Iterator[tuple[str, Any, list]]:
     """Yield (name, array, array types) for each array and each array of a state."""
     for name, value in arguments.items():
         options = _options(_hints(function).get(name))
@@ -179,15 +185,18 @@ def _size_of(axis: str, axes: dict[str, Binding]):
 
 def _shape_error(name, array, types, axes) -> ValueError:
     needed = " or ".join(f"({', '.join(_axis_names(kind))})" for kind in types)
-    used = {n for kind in types for a in _axis_names(kind) for n in re.split(r"\W", a)}
+    used = {
+        n for kind in types for a in _axis_names(kind) for n in re.split(r"[^\w*]", a)
+    }
     known = [f"{n} = {b.size} from {b.source}" for n, b in axes.items() if n in used]
     where = f" with {', '.join(known)}" if known else ""
     return ValueError(f"{name} has shape {array.shape}; it needs {needed}{where}")
 
 
 def _tie_row_axes(axes: dict[str, Binding], arguments: Mapping[str, Any]) -> None:
-    for axis, argument in ROW_AXES.items():
-        if argument not in arguments or axis in axes:
+    for axis, options in ROW_AXES.items():
+        argument = next((o for o in options if o in arguments), None)
+        if argument is None or axis in axes:
             continue
         given = arguments[argument]
         if given is None and "batch" in axes:
@@ -273,7 +282,7 @@ def _stack(*parts: np.ndarray) -> np.ndarray:
 
 
 def _put(array: np.ndarray, rows: np.ndarray, values: np.ndarray) -> np.ndarray:
-    array = array.copy()
+    array = array.astype(np.result_type(array, values))
     array[rows] = values
     return array
 
@@ -304,7 +313,7 @@ def choose(name: str, value: Any, *allowed: Any) -> None:
         raise ValueError(f"{name} is {value!r}; it needs to be one of {allowed}")
 
 
-def at_least(name: str, value: float, least: float) -> None:
+def at_least(name: str, value: float | int, least: float | int) -> None:
     """Raise ValueError unless ``value >= least`` (NaN fails)."""
     if not value >= least or math.isnan(value):
         raise ValueError(f"{name} is {value!r}; it needs to be at least {least}")

@@ -1,0 +1,1 @@
+"""Designed inputs, one module per family of ops; `catalogue` gathers them."""

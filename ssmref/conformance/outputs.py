@@ -1,0 +1,61 @@
+"""What an op returns: names, axes, and one flat dictionary of arrays."""
+
+from functools import cache
+from typing import Any, get_args, get_type_hints
+
+import numpy as np
+
+from ..ops import Op, implementation
+
+
+class MalformedResultError(Exception):
+    """The candidate returned something that cannot be compared."""
+
+
+def flatten(op: Op, result: Any) -> dict[str, np.ndarray]:
+    """Return the arrays of a result by the names in ``op.outputs``.
+
+    Raises MalformedResultError where the number of parts differs or a part is no array.
+    """
+    parts = _leaves(result) if isinstance(result, tuple | list) else [result]
+    if len(parts) != len(op.outputs):
+        raise MalformedResultError(
+            f"returned {len(parts)} arrays; needed are {len(op.outputs)}: "
+            + ", ".join(op.outputs)
+        )
+    return {
+        name: _array(name, part) for name, part in zip(op.outputs, parts, strict=True)
+    }
+
+
+def _leaves(result: Any) -> list:
+    if isinstance(result, tuple | list):
+        return [leaf for part in result for leaf in _leaves(part)]
+    return [result]
+
+
+def _array(name: str, value: Any) -> np.ndarray:
+    try:
+        array = np.asarray(value)
+    except Exception as error:
+        raise MalformedResultError(f"{name} is no array: {error}") from error
+    if not np.issubdtype(array.dtype, np.number):
+        raise MalformedResultError(f"{name} has dtype {array.dtype}; it needs numbers")
+    return array
+
+
+@cache
+def axes(op: Op) -> dict[str, tuple[str, ...]]:
+    """Return the axis words of each output, from the annotation of the golden op."""
+    golden = implementation(op, "ssmref.golden")
+    shapes = _shapes(get_type_hints(golden)["return"])
+    return dict(zip(op.outputs, shapes, strict=True))
+
+
+def _shapes(annotation: Any) -> list[tuple[str, ...]]:
+    if hasattr(annotation, "dim_str"):
+        return [tuple(annotation.dim_str.split())]
+    fields = getattr(annotation, "_fields", None)
+    hints = get_type_hints(annotation) if fields else {}
+    parts = [hints[f] for f in fields] if fields else get_args(annotation)
+    return [shape for part in parts for shape in _shapes(part)]
