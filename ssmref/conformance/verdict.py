@@ -16,7 +16,10 @@ PASSED, FAILED, NOT_PROVIDED = "passed", "failed", "not provided"
 
 @dataclass(frozen=True)
 class Finding:
-    """What is said of one output: its worst element, or why there is none."""
+    """What is said of one output: its worst element, or why there is none.
+
+    `wrong` of its `size` elements are beyond the limit.
+    """
 
     output: str
     passed: bool
@@ -24,6 +27,8 @@ class Finding:
     index: tuple[int, ...] = ()
     got: Any = None
     expected: Any = None
+    wrong: int = 0
+    size: int = 0
     problem: str = ""
 
 
@@ -81,9 +86,17 @@ def judge_output(
     ratios = _distance(name, got, expected) / _allowance(scale, dtype)
     ratios = np.where(np.isnan(ratios), np.inf, ratios)
     index = np.unravel_index(np.argmax(ratios), ratios.shape)
-    where = tuple(int(i) for i in index)
     ratio = float(ratios[index])
-    return Finding(name, ratio <= LIMIT, ratio, where, got[index], expected[index])
+    return Finding(
+        name,
+        passed=ratio <= LIMIT,
+        ratio=ratio,
+        index=tuple(int(i) for i in index),
+        got=got[index],
+        expected=expected[index],
+        wrong=int(np.sum(~(ratios <= LIMIT))),
+        size=got.size,
+    )
 
 
 def _distance(name: str, got: np.ndarray, expected: np.ndarray) -> np.ndarray:

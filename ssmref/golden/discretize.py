@@ -112,7 +112,8 @@ def exponential_trapezoidal(
         alpha = e^{dt A}    beta = (1 - lam) dt alpha    gamma = lam dt
 
     Mamba-3 (arXiv 2603.15569), section 3.1: the integral of
-    ``e^{A (dt - s)} B u(s)`` over the step, by a weighted trapezoid. lam = 1 is `euler`, lam = 1/2 the trapezoidal rule.
+    ``e^{A (dt - s)} B u(s)`` over the step, by a weighted trapezoid. lam = 1 is
+    `euler`, lam = 1/2 the trapezoidal rule.
     """
     alpha = np.exp(dt * A)
     return alpha, (1 - lam) * dt * alpha, lam * dt

@@ -162,6 +162,11 @@ def rotary_attention(
     return np.concatenate([rotated, x[..., dim:]], axis=-1)
 
 
+def _width(weight: np.ndarray) -> int:
+    at_least("the width of weight", weight.shape[1], 1)
+    return weight.shape[1]
+
+
 def _activate(y: np.ndarray, activation: str | None) -> np.ndarray:
     choose("activation", activation, None, "silu")
     return y if activation is None else silu(y)
@@ -196,8 +201,7 @@ def causal_conv1d(
     if cu_seqlens is not None:
         return separately(causal_conv1d, locals())
     batch, length, channels = x.shape
-    width = weight.shape[1]
-    at_least("the width of weight", width, 1)
+    width = _width(weight)
     if initial_state is None:
         initial_state = np.zeros((batch, width - 1, channels), x.dtype)
     padded = np.concatenate([initial_state, x], axis=1)
@@ -225,7 +229,7 @@ def causal_conv1d_fft(
     if cu_seqlens is not None:
         return separately(causal_conv1d_fft, locals())
     batch, length, channels = x.shape
-    width = weight.shape[1]
+    width = _width(weight)
     if initial_state is None:
         initial_state = np.zeros((batch, width - 1, channels), x.dtype)
     padded = np.concatenate([initial_state, x], axis=1)
@@ -254,9 +258,9 @@ def causal_conv1d_step(
     """
     if slots is not None:
         return in_slots(causal_conv1d_step, locals())
-    window, width = state.shape[1], weight.shape[1]
+    window, width = state.shape[1], _width(weight)
     at_least("the window of state", window, width - 1)
-    tokens = x.reshape(x.shape[0], -1, x.shape[-1])
+    tokens = x if x.ndim == 3 else x[:, None]
     y = np.empty_like(tokens)
     for t in range(tokens.shape[1]):
         state = np.concatenate([state, tokens[:, t : t + 1]], axis=1)
@@ -286,10 +290,10 @@ def causal_conv1d_step_circular(
     """
     if slots is not None:
         return in_slots(causal_conv1d_step_circular, locals())
-    window, width = state.shape[1], weight.shape[1]
+    window, width = state.shape[1], _width(weight)
     at_least("the window of state", window, max(width - 1, 1))
     at_least("position", min(position.tolist(), default=0), 0)
-    tokens = x.reshape(x.shape[0], -1, x.shape[-1])
+    tokens = x if x.ndim == 3 else x[:, None]
     rows, y, state = np.arange(x.shape[0]), np.empty_like(tokens), state.copy()
     for t in range(tokens.shape[1]):
         earlier = position[:, None] + t + np.arange(1 - width, 0)

@@ -17,22 +17,14 @@ from ssmref.golden._contract import (
 )
 from ssmref.golden._types import Complex, Integer, Number, Real
 
-
-Pieces = Number[np.ndarray, "batch *rest"]  # noqa: F821 (a shape, not names)
+Pieces = Number[np.ndarray, "batch *rest"]
 
 
 class Pair(NamedTuple):
-    """A state of two parts."""
+    """A state of two parts, of an op (one row per sequence) and its step (slots)."""
 
-    ssm: Real[np.ndarray, "sequences heads state"]
-    last: Real[np.ndarray, "sequences heads"]
-
-
-class SlotPair(NamedTuple):
-    """The same in cache slots."""
-
-    ssm: Real[np.ndarray, "slots heads state"]
-    last: Real[np.ndarray, "slots heads"]
+    ssm: Real[np.ndarray, "rows heads state"]
+    last: Real[np.ndarray, "rows heads"]
 
 
 @checked
@@ -63,15 +55,15 @@ def scan(
 def step(
     x: Real[np.ndarray, "batch heads"],
     B: Real[np.ndarray, "batch heads state"],
-    state: SlotPair,
+    state: Pair,
     *,
     D: Real[np.ndarray, " heads"] | None = None,
     slots: Integer[np.ndarray, " batch"] | None = None,
-) -> tuple[np.ndarray, SlotPair]:
+) -> tuple[np.ndarray, Pair]:
     if slots is not None:
         return in_slots(step, locals())
     y = x + 0.5 * state.last + state.ssm.sum(axis=-1)
-    return y if D is None else y * D, SlotPair(state.ssm + B, x.copy())
+    return y if D is None else y * D, Pair(state.ssm + B, x.copy())
 
 
 @checked
@@ -113,7 +105,7 @@ def scan_call(batch=2, length=7, **changes) -> dict[str, Any]:
 
 
 def step_call(**changes) -> dict[str, Any]:
-    state = SlotPair(random(5, 3, 4), random(5, 3))
+    state = Pair(random(5, 3, 4), random(5, 3))
     slots = np.array([3, 0])
     arrays = {"x": random(2, 3), "B": random(2, 3, 4), "state": state, "slots": slots}
     return {**arrays, **changes}
@@ -193,7 +185,7 @@ def test_precisions_agree_across_real_and_complex():
         ({"D": np.array(1.0)}, r"D has shape \(\); it needs \(heads\)"),
         (
             {"initial_state": Pair(random(3, 3, 4), random(3, 3))},
-            r"initial_state.ssm has shape \(3, 3, 4\); .*sequences = 2 from x",
+            r"initial_state.ssm has shape \(3, 3, 4\); .*rows = 2 from x",
         ),
         (
             {"initial_state": Pair(random(2, 3, 4), random(2, 4))},
@@ -257,7 +249,7 @@ def test_pack_needs_one_row_and_one_state_per_sequence():
     with pytest.raises(ValueError, match="batch is 2; packed sequences need batch 1"):
         scan(**scan_call(cu_seqlens=bounds))
     state = Pair(random(1, 3, 4), random(1, 3))
-    with pytest.raises(ValueError, match=r"ssm has .* sequences = 2 from cu_seqlens"):
+    with pytest.raises(ValueError, match=r"ssm has .* rows = 2 from cu_seqlens"):
         scan(**scan_call(batch=1, cu_seqlens=bounds, initial_state=state))
     with pytest.raises(ValueError, match=r"cu_seqlens has shape \(1, 3\)"):
         scan(**scan_call(batch=1, cu_seqlens=bounds[None]))
@@ -338,9 +330,9 @@ def test_slots_are_integers():
 
 
 def test_state_of_a_step_is_required_and_has_the_rows_of_the_batch():
-    with pytest.raises(TypeError, match="state is None; it needs to be SlotPair"):
+    with pytest.raises(TypeError, match="state is None; it needs to be Pair"):
         step(**step_call(state=None))
-    with pytest.raises(ValueError, match=r"state.ssm has shape .*slots = 2 from x"):
+    with pytest.raises(ValueError, match=r"state.ssm has shape .*rows = 2 from x"):
         step(**step_call(slots=None))
 
 

@@ -54,10 +54,9 @@ def _recurrence(a: dict[str, Any]) -> tuple[np.ndarray, ...]:
     pairing = a.get("pairing", "halved")
     K, Q = (_lengths(_biased(a, n, heads), a["angles"], pairing) for n in "BC")
     V = np.abs(x[:, :, None] * _projection(a, "mimo_x"))
-    turn = np.pi * np.abs(np.tanh(a["angles"])) * dt[..., None]
-    turned = window(turn, None)
-    rates = np.abs(dt * a["A"]) + turn.max(axis=-1, initial=0)
-    weights = window(rates, None)
+    weights = window(np.abs(dt * a["A"]), None)
+    # An angle never forgets: its roundings, at most pi eps each, add as in a random walk.
+    walk = np.sqrt(1 + x.shape[1])
     h, k, v = _start(a, K, pairing)
     lam = sigmoid(a["trap"])
     y = np.empty((*V.shape[:3], *V.shape[3:]))
@@ -72,9 +71,9 @@ def _recurrence(a: dict[str, Any]) -> tuple[np.ndarray, ...]:
         k, v = K[:, t], V[:, t]
     if a.get("D") is not None:
         y = y + np.abs(a["D"][:, None] * V)
-    end = at_ends(weights, None)
-    angle = np.pi + at_ends(turned, None)
-    ssm, k = h * end[..., None, None], k * end[:, None, :, None]
+    end = at_ends(weights, None) + walk
+    ssm, k = h * end[..., None, None], k * (1 + np.pi * walk)
+    angle = np.full((len(x), *a["angles"].shape[2:]), np.pi * walk)
     return y, angle, ssm, k, np.abs(_last_input(a))
 
 

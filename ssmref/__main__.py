@@ -1,0 +1,5 @@
+"""``python -m ssmref``."""
+
+from .cli import main
+
+main(prog_name="ssmref")

@@ -1,0 +1,134 @@
+"""Whose implementation is judged: a module, a function, or a bundled peer."""
+
+import inspect
+import pkgutil
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from importlib import import_module, util
+from types import ModuleType
+from typing import Any
+
+from ..ops import OPS, Op, implementation
+from . import peers
+
+
+class TargetError(Exception):
+    """What the user named cannot be judged; the message says why."""
+
+
+class NotProvidedError(Exception):
+    """The candidate does not offer what a case needs."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An implementation: its name for the user and its functions by op name."""
+
+    name: str
+    functions: Mapping[str, Callable]
+
+
+def peer_names() -> list[str]:
+    """Return the libraries that have a bundled adapter."""
+    return sorted(module.name for module in pkgutil.iter_modules(peers.__path__))
+
+
+def load_peer(name: str) -> Candidate:
+    """Load the bundled adapter of a library."""
+    if name not in peer_names():
+        known = ", ".join(peer_names())
+        raise TargetError(f"--peer is {name!r}; bundled adapters are: {known}")
+    module = _import(f"{peers.__name__}.{name}")
+    return Candidate(f"--peer {name}", _offers(module))
+
+
+def load(target: str, ops: Iterable[str] = ()) -> Candidate:
+    """Load ``package.module`` or ``package.module:function``.
+
+    A module offers an op by a submodule and function of the op's name
+    (``mylib.mamba2.ssd``), or by a function called ``ssd`` or ``mamba2_ssd``. A single
+    function is the op of its name, or the one in `ops`. Raises TargetError.
+    """
+    module_name, _, function_name = target.partition(":")
+    module = _import(module_name)
+    if not function_name:
+        functions = _offers(module)
+        if not functions:
+            raise TargetError(
+                f"{target} offers no op; a function needs the name of one: "
+                + ", ".join(OPS)
+            )
+        return Candidate(target, functions)
+    function = getattr(module, function_name, None)
+    if not callable(function):
+        raise TargetError(f"{module_name} has no function {function_name!r}")
+    return Candidate(target, {_op_of(function_name, tuple(ops)): function})
+
+
+def _import(name: str) -> ModuleType:
+    try:
+        return import_module(name)
+    except Exception as error:  # whatever a stranger's module raises on import
+        kind = type(error).__name__
+        raise TargetError(f"cannot import {name}: {kind}: {error}") from error
+
+
+def _op_of(function_name: str, ops: tuple[str, ...]) -> str:
+    if len(ops) == 1:
+        return ops[0]
+    named = [o.name for o in OPS.values() if function_name in _names(o)]
+    if len(named) != 1:
+        raise TargetError(
+            f"the function {function_name!r} is not named like an op; say which it is: "
+            "--op " + " | ".join(OPS)
+        )
+    return named[0]
+
+
+def _names(op: Op) -> tuple[str, str]:
+    return op.function, f"{op.module}_{op.function}"
+
+
+def _offers(module: ModuleType) -> dict[str, Callable]:
+    found = ((op.name, _find(module, op)) for op in OPS.values())
+    return {name: function for name, function in found if function is not None}
+
+
+def _find(module: ModuleType, op: Op) -> Callable | None:
+    if hasattr(module, "__path__"):
+        submodule = f"{module.__name__}.{op.module}"
+        if util.find_spec(submodule) is not None:
+            return getattr(_import(submodule), op.function, None)
+    functions = (getattr(module, name, None) for name in _names(op))
+    return next((f for f in functions if callable(f)), None)
+
+
+def call(function: Callable, op: Op, arguments: Mapping[str, Any]) -> Any:
+    """Call a candidate as golden is called: the inputs by position, options by name.
+
+    Options that a case does not use are not passed. Raises NotProvidedError where the
+    candidate has no argument of that name or says so by NotImplementedError.
+    """
+    golden = inspect.signature(implementation(op, "ssmref.golden")).parameters
+    by_name = inspect.Parameter.KEYWORD_ONLY
+    inputs = [arguments[n] for n, p in golden.items() if p.kind is not by_name]
+    options = {
+        n: arguments[n]
+        for n, p in golden.items()
+        if p.kind is by_name and n in arguments
+    }
+    if missing := [n for n in options if not _accepts(function, n)]:
+        raise NotProvidedError(f"it has no argument {', '.join(missing)}")
+    try:
+        return function(*inputs, **options)
+    except NotImplementedError as error:
+        raise NotProvidedError(str(error) or "NotImplementedError") from error
+
+
+def _accepts(function: Callable, name: str) -> bool:
+    try:
+        parameters = inspect.signature(function).parameters
+    except (TypeError, ValueError):  # compiled functions may have no signature
+        return True
+    kinds = {p.kind for p in parameters.values()}
+    return name in parameters or inspect.Parameter.VAR_KEYWORD in kinds

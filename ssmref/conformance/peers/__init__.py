@@ -1,0 +1,1 @@
+"""Adapters for known libraries: their functions under the names of golden."""

@@ -1,0 +1,73 @@
+"""Where an element is, in words: batch, token, sequence, head, group."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from ..ops import Op
+from .outputs import axes
+
+_SINGULAR = {
+    "batch": "batch",
+    "length": "token",
+    "heads": "head",
+    "headdim": "dimension",
+    "channels": "channel",
+    "state": "state",
+    "sequences": "sequence",
+    "slots": "slot",
+    "rows": "row",
+    "ranks": "rank",
+    "angles": "angle",
+    "window": "buffer entry",
+    "width-1": "buffer entry",
+}
+
+
+def where(
+    op: Op, output: str, index: tuple[int, ...], arguments: Mapping[str, Any]
+) -> str:
+    """Return the place of an element of an output, for a person."""
+    return ", ".join(_places(op, output, index, arguments))
+
+
+def _places(
+    op: Op, output: str, index: tuple[int, ...], arguments: Mapping[str, Any]
+) -> Iterator[str]:
+    names = _names(axes(op)[output], len(index))
+    groups = _groups(op, arguments)
+    for i, name, number in zip(range(len(index)), names, index, strict=True):
+        yield f"{_SINGULAR.get(name, name)} {number}"
+        if name == "length" and arguments.get("cu_seqlens") is not None:
+            yield _in_pack(arguments["cu_seqlens"], number)
+        if groups and name in ("heads", "channels") and i:
+            features = _features(op, arguments)
+            yield f"group {number * groups // features}"
+
+
+def _names(words: tuple[str, ...], rank: int) -> list[str]:
+    """Spell out an axis that stands for any number of axes (a step's y)."""
+    names = [w for w in words if not w.startswith("*")]
+    missing = rank - len(names)
+    return names[:1] + ["length", "channels"][2 - missing :] + names[1:]
+
+
+def _in_pack(cu_seqlens: np.ndarray, token: int) -> str:
+    sequence = int(np.searchsorted(cu_seqlens, token, side="right")) - 1
+    return f"token {token - int(cu_seqlens[sequence])} of sequence {sequence}"
+
+
+def _groups(op: Op, arguments: Mapping[str, Any]) -> int:
+    """Return the number of groups of B, 0 where the op or the case has none."""
+    if op.module not in ("mamba1", "mamba2", "mamba3"):
+        return 0
+    first = next(iter(arguments.values()))
+    grouped = first.ndim + (1 if op.module == "mamba1" else 0)
+    B = arguments["B"]
+    return B.shape[-2] if B.ndim >= grouped and B.shape[-2] > 1 else 0
+
+
+def _features(op: Op, arguments: Mapping[str, Any]) -> int:
+    first = next(iter(arguments.values()))
+    return first.shape[-1] if op.module == "mamba1" else first.shape[-2]
