@@ -4,6 +4,7 @@
 """
 
 import math
+from itertools import pairwise
 
 import numpy as np
 
@@ -29,7 +30,7 @@ def ssd(
     if initial_state is not None:
         state += initial_state
     y = np.empty_like(x)
-    for i, (start, stop) in enumerate(zip(bounds[:-1], bounds[1:], strict=True)):
+    for i, (start, stop) in enumerate(pairwise(bounds)):
         h = state[i : i + 1] if packed else state
         for a in range(start, stop, CHUNK):
             t = slice(a, min(a + CHUNK, stop))

@@ -6,10 +6,16 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from . import __version__
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from .conformance.cases.case import Case
 
 # A bar that flashes by helps nobody.
 PATIENCE_SECONDS = 2.0
@@ -100,7 +106,10 @@ def verify(
     verdicts = list(_with_progress(run(candidate, cases, np.dtype(dtype)), len(cases)))
     report.show(Console(), candidate, verdicts, dtype)
     if json_path is not None:
-        report.write_json(json_path, candidate, verdicts, dtype)
+        try:
+            report.write_json(json_path, candidate, verdicts, dtype)
+        except OSError as error:
+            raise click.FileError(str(json_path), str(error.strerror)) from error
     sys.exit(report.exit_status(verdicts))
 
 
@@ -142,7 +151,9 @@ def _check_known(option: str, given: Iterable[str], known: Iterable[str]) -> Non
             raise click.UsageError(f"{option} {name!r} is unknown; meant was: {hint}")
 
 
-def _select(functions: Iterable[str], ops: tuple[str, ...], ids: tuple[str, ...]):
+def _select(
+    functions: Iterable[str], ops: tuple[str, ...], ids: tuple[str, ...]
+) -> "list[Case]":
     """Return the cases of the ops that are offered and asked for, or raise."""
     from .conformance.catalogue import CASES, cases_of, covered_ops
 
@@ -164,21 +175,27 @@ def _select(functions: Iterable[str], ops: tuple[str, ...], ids: tuple[str, ...]
 
 
 def _with_progress(
-    verdicts: Iterator, total: int, clock: Callable[[], float] = time.monotonic
+    verdicts: Iterable,
+    total: int,
+    console: "Console | None" = None,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Iterator:
-    """Pass verdicts on, with a bar on the error stream once it takes a while."""
+    """Pass verdicts on, with a bar on a terminal's error stream if it takes a while."""
     from rich.console import Console
     from rich.progress import MofNCompleteColumn, Progress
 
+    console = console or Console(stderr=True)
     columns = (*Progress.get_default_columns(), MofNCompleteColumn())
-    progress = Progress(*columns, console=Console(stderr=True), transient=True)
-    task = progress.add_task("verifying", total=total)
+    bar = Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    )
+    task = bar.add_task("verifying", total=total)
     start = clock()
     try:
         for verdict in verdicts:
-            progress.advance(task)
-            if not progress.live.is_started and clock() - start > PATIENCE_SECONDS:
-                progress.start()
+            bar.advance(task)
+            if not bar.live.is_started and clock() - start > PATIENCE_SECONDS:
+                bar.start()
             yield verdict
     finally:
-        progress.stop()
+        bar.stop()

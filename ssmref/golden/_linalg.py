@@ -1,5 +1,7 @@
 """Dense linear algebra in every precision; LAPACK stops at float64."""
 
+import math
+
 import numpy as np
 
 
@@ -13,7 +15,7 @@ def solve(A: np.ndarray, b: np.ndarray) -> np.ndarray:
     A = np.broadcast_to(A, (*batch, size, size))
     b = np.broadcast_to(b, (*batch, *b.shape[-2:]))
     rows = np.concatenate([A, b], axis=-1)
-    rows = _eliminate(rows.reshape(-1, size, size + b.shape[-1]))
+    rows = _eliminate(rows.reshape(math.prod(batch), size, size + b.shape[-1]))
     return _substitute(rows[:, :, :size], rows[:, :, size:]).reshape(b.shape)
 
 

@@ -34,7 +34,7 @@ def fft_convolution(
 def bidirectional_convolution(
     u: Sequence,
     kernel: Kernel,
-    backward: Kernel,
+    backward: Real[np.ndarray, "channels later"],
     *,
     D: PerChannel | None = None,
     lag: int = 1,

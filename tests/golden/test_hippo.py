@@ -71,7 +71,7 @@ def test_fourier_frequencies_are_multiples_of_pi():
     assert_close(hippo.dplr("fourier", 8).A, -1j * np.pi * np.arange(3, -1, -1.0))
 
 
-def test_clip_changes_only_large_imaginary_parts_of_B():
+def test_clip_changes_only_large_imaginary_parts_of_b():
     free, clipped = hippo.dplr("legs", 32), hippo.dplr("legs", 32, B_clip=2.0)
     inside = np.abs(free.B.imag) <= 2
     assert np.max(np.abs(free.B.imag)) > 2
@@ -118,5 +118,5 @@ def test_bad_arguments_are_refused():
         hippo.dplr("lagt", 4)
     with pytest.raises(ValueError, match="N is 0; it needs to be at least 1"):
         hippo.legs(0)
-    with pytest.raises(ValueError, match="B_clip is -1; it needs to be at least 0"):
-        hippo.dplr("legs", 4, B_clip=-1)
+    with pytest.raises(ValueError, match=r"B_clip is -1\.0; it needs to be at least 0"):
+        hippo.dplr("legs", 4, B_clip=-1.0)

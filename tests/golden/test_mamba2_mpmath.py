@@ -58,7 +58,7 @@ def test_ssd_satisfies_its_equations(form, dtype):
 def test_step_satisfies_the_equations(dtype):
     call = part(call_with_extremes(), slice(2, 3))
     step = cast(part(call, 0), dtype)
-    y, state = ssd_step(**step, state=step.pop("initial_state"))
+    y, state = ssd_step(state=step.pop("initial_state"), **step)
     with mp.workdps(DIGITS):
         arrays = {k: numbers(v) for k, v in call.items() if isinstance(v, np.ndarray)}
         assert_exact((y[:, None], state), equations(**call | arrays))

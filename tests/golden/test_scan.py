@@ -110,15 +110,21 @@ def test_real_and_complex_mix(form):
 
 
 @each_form
-@pytest.mark.parametrize(("dtype", "limit"), [(np.float32, 1e-5), (np.longdouble, 1e-14)])
+@pytest.mark.parametrize(
+    ("dtype", "limit"), [(np.float32, 1e-5), (np.longdouble, 1e-14)]
+)
 @pytest.mark.parametrize("complex_numbers", [False, True])
 def test_precision_is_that_of_the_arguments(form, dtype, limit, complex_numbers):
     exact = inputs(40, complex_numbers=complex_numbers)
     a, b, h = cast(exact, dtype)
     found = form(a, b, initial_state=h)
     assert found.dtype == a.dtype
-    assert_close(cast(found, np.float64), form(*exact[:2], initial_state=exact[2]), limit)
-    for array, same in zip(exact, inputs(40, complex_numbers=complex_numbers), strict=True):
+    assert_close(
+        cast(found, np.float64), form(*exact[:2], initial_state=exact[2]), limit
+    )
+    for array, same in zip(
+        exact, inputs(40, complex_numbers=complex_numbers), strict=True
+    ):
         np.testing.assert_array_equal(array, same)
 
 

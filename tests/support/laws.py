@@ -4,6 +4,7 @@ A call is a dict of arguments; `inputs` names those that have a time axis (axis 
 """
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -56,7 +57,7 @@ def assert_packed(
     __tracebackhide__ = True
     state, packed = call["initial_state"], np.array(bounds)
     outputs, states = [], []
-    for row, (start, stop) in enumerate(zip(bounds[:-1], bounds[1:], strict=True)):
+    for row, (start, stop) in enumerate(pairwise(bounds)):
         own = each(lambda s, r=row: s[r : r + 1], state)
         alone = {**part(call, inputs, start, stop), "initial_state": own}
         y, final = op(**alone)

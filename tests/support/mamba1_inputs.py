@@ -61,14 +61,26 @@ def selective_scan_inputs(
 
 
 def step_of(call: dict[str, Any], t: int) -> dict[str, Any]:
-    """Return token t of a scan as a call of the step, but for its state."""
-    tokens = {name: call[name][:, t] for name in ("u", "dt", "z")}
+    """Return token t of a scan as a call of the step, but for its state.
+
+    B and C, where one of them is constant, get one group per channel.
+    """
+    varying = [n for n in ("u", "dt", "z") if call[n] is not None]
+    tokens = {name: call[name][:, t] for name in varying}
+    batch, _, channels = call["u"].shape
     for name in "BC":
-        rows = (len(call["u"]), *call[name].shape)
-        varies = call[name].ndim > 2
-        tokens[name] = call[name][:, t] if varies else np.broadcast_to(call[name], rows)
+        X = call[name]
+        X = X[:, t] if X.ndim > 2 else np.broadcast_to(X, (batch, *X.shape))
+        if "constant" in (_kind(call["B"]), _kind(call["C"])):
+            X = X if X.ndim == 3 else X[:, None]
+            X = np.repeat(X, channels // X.shape[1], axis=1)
+        tokens[name] = X
     same = {name: call[name] for name in ("A", "D", "dt_bias", "dt_softplus")}
     return {**tokens, **same}
+
+
+def _kind(X: np.ndarray) -> str:
+    return KINDS[X.ndim - 2]
 
 
 def step_inputs(rng: np.random.Generator) -> dict[str, Any]:

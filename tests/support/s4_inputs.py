@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from ssmref.golden import hippo
+
 
 def complex_normal(rng: np.random.Generator, *shape: int) -> np.ndarray:
     """Return complex numbers of variance 2."""
@@ -41,6 +43,18 @@ def s4_inputs(
         "P": complex_normal(rng, ranks, channels, state) / 2,
         "D": rng.standard_normal(channels),
         "initial_state": complex_normal(rng, rows or batch, channels, state),
+    }
+
+
+def hippo_system(name: str, N: int, channels: int = 3) -> dict[str, Any]:
+    """Return one HiPPO matrix and random C for channels of different steps."""
+    A, P, B, _ = hippo.dplr(name, N)
+    return {
+        "dt": np.geomspace(0.01, 0.2, channels),
+        "A": np.tile(A, (channels, 1)),
+        "B": np.tile(B, (channels, 1)),
+        "C": complex_normal(np.random.default_rng(1), channels, N // 2),
+        "P": np.repeat(P[:, None], channels, axis=1),
     }
 
 

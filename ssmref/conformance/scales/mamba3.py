@@ -55,7 +55,7 @@ def _recurrence(a: dict[str, Any]) -> tuple[np.ndarray, ...]:
     K, Q = (_lengths(_biased(a, n, heads), a["angles"], pairing) for n in "BC")
     V = np.abs(x[:, :, None] * _projection(a, "mimo_x"))
     weights = window(np.abs(dt * a["A"]), None)
-    # An angle never forgets: its roundings, at most pi eps each, add as in a random walk.
+    # An angle never forgets: its roundings, at most pi eps each, are a random walk.
     walk = np.sqrt(1 + x.shape[1])
     h, k, v = _start(a, K, pairing)
     lam = sigmoid(a["trap"])

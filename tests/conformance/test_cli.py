@@ -1,0 +1,195 @@
+"""The command: tables, exit status, files, and mistakes without tracebacks."""
+
+import json
+import subprocess
+import sys
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from rich.console import Console
+
+from ssmref import cli
+from ssmref.conformance.catalogue import CASES
+
+ROOT = Path(__file__).parents[2]
+# What the installed `ssmref` script does, wherever it was installed.
+SCRIPT = """
+from importlib.metadata import entry_points
+entry_points(group="console_scripts")["ssmref"].load()()
+"""
+
+
+@pytest.fixture
+def ssmref(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+
+    def run(*arguments):
+        return CliRunner().invoke(cli.main, arguments, prog_name="ssmref")
+
+    return run
+
+
+def test_correct_port_is_green(ssmref):
+    result = ssmref("verify", "examples.port")
+    assert result.exit_code == 0, result.output
+    assert "PASSED: all 29 cases" in result.output
+
+
+def test_tiled_port_is_red_and_says_where(ssmref):
+    result = ssmref("verify", "examples.port_tiled")
+    assert result.exit_code == 1
+    assert "FAILED: 3 of 29 cases run are wrong" in result.output
+    assert "mamba2.ssd/groups-inner/b2l37h6g2" in result.output
+    assert "tiling is not repeating" in result.output
+    assert "head 1, group 0" in result.output
+
+
+def test_repeat_command_repeats_the_case(ssmref):
+    result = ssmref("verify", "examples.port_tiled")
+    lines = [x for x in result.output.splitlines() if x.startswith("  repeat: ssmref ")]
+    assert len(lines) == 3
+    again = ssmref(*lines[0].split()[2:])
+    assert again.exit_code == 1
+    assert "FAILED: 1 of 1 cases run are wrong" in again.output
+
+
+def test_single_function_and_op(ssmref):
+    target = "ssmref.golden.mamba1:selective_scan_blelloch"
+    result = ssmref("verify", target, "--op", "mamba1.selective_scan")
+    assert result.exit_code == 0, result.output
+
+
+def test_float64(ssmref):
+    result = ssmref("verify", "ssmref.golden", "--dtype", "float64")
+    assert result.exit_code == 0, result.output
+    assert f"PASSED: all {len(CASES)} cases" in result.output
+    assert "not judged, no cases yet: " in result.output
+
+
+def test_json_has_every_verdict(ssmref, tmp_path):
+    path = tmp_path / "verdict.json"
+    assert ssmref("verify", "examples.port_tiled", "--json", str(path)).exit_code == 1
+    document = json.loads(path.read_text())
+    assert document["counts"] == {"passed": 26, "failed": 3, "not provided": 0}
+    assert document["limit"] == 30
+    assert document["target"] == "examples.port_tiled"
+    failed = [v for v in document["verdicts"] if v["status"] == "failed"]
+    assert len(document["verdicts"]) == 29
+    assert [o["output"] for o in failed[0]["outputs"]] == ["y", "final_state"]
+    assert failed[0]["outputs"][0]["ratio"] > 30
+    assert len(failed[0]["outputs"][0]["index"]) == 4
+
+
+def test_partial_provider_is_not_green(ssmref, tmp_path, monkeypatch):
+    (tmp_path / "partial.py").write_text(
+        "from ssmref.golden import mamba2\n"
+        "def ssd(x, dt, A, B, C):\n    return mamba2.ssd(x, dt, A, B, C)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    result = ssmref("verify", "partial")
+    assert result.exit_code == 3
+    assert "INCOMPLETE" in result.output
+    assert "it has no argument cu_seqlens" in result.output
+
+
+MISTAKES = {
+    "no target": (["verify"], "give either TARGET or --peer"),
+    "both": (["verify", "json", "--peer", "transformers"], "give either TARGET"),
+    "no module": (["verify", "no_such_thing"], "cannot import no_such_thing"),
+    "no op": (["verify", "json"], "json offers no op"),
+    "unknown op": (
+        ["verify", "examples.port", "--op", "mamba2.sdd"],
+        "meant was: mamba2.ssd",
+    ),
+    "op not offered": (
+        ["verify", "examples.port", "--op", "mamba3.siso"],
+        "does not offer mamba3.siso; it offers: mamba2.ssd",
+    ),
+    "unknown case": (
+        ["verify", "examples.port", "--case", "mamba2.ssd/plain"],
+        "mamba2.ssd/plain/b2l37h3p5n4",
+    ),
+    "case of another op": (
+        [
+            "verify",
+            "examples.port",
+            "--op",
+            "mamba2.ssd",
+            "--case",
+            "mamba3.siso/empty/l0",
+        ],
+        "no case is left",
+    ),
+    "dtype": (["verify", "examples.port", "--dtype", "int8"], "float32"),
+    "json folder": (
+        ["verify", "examples.port", "--json", "/no/such/folder/x.json"],
+        "is not a folder",
+    ),
+    "peer": (["verify", "--peer", "tensorflow"], "bundled adapters are: transformers"),
+    "cases of unknown op": (["cases", "--op", "mamba9"], "--op 'mamba9' is unknown"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "message"), MISTAKES.values(), ids=MISTAKES)
+def test_mistake_is_explained_without_a_traceback(ssmref, arguments, message):
+    result = ssmref(*arguments)
+    assert result.exit_code == 2
+    assert message in result.output
+    assert "Traceback" not in result.output
+    assert isinstance(result.exception, SystemExit)
+
+
+def test_json_that_cannot_be_written_is_explained(ssmref, tmp_path):
+    path = tmp_path / "taken"
+    path.write_text("")
+    target = str(path / "x.json")
+    result = ssmref("verify", "examples.port", "--json", target)
+    assert result.exit_code == 2
+    assert "is not a folder" in result.output
+
+
+def test_module_that_fails_on_import_is_a_mistake(ssmref, tmp_path, monkeypatch):
+    (tmp_path / "broken.py").write_text("1 / 0\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    result = ssmref("verify", "broken")
+    assert result.exit_code == 2
+    assert "cannot import broken: ZeroDivisionError" in result.output
+
+
+def test_cases_lists_every_case_with_its_reason(ssmref):
+    result = ssmref("cases")
+    assert result.exit_code == 0
+    for case in CASES.values():
+        assert case.id in result.output
+        assert case.reason in result.output
+
+
+def shown(items, times, terminal=True):
+    file = StringIO()
+    console = Console(file=file, force_terminal=terminal, width=80)
+    ticks = iter(times)
+    passed = cli._with_progress(items, len(items), console, lambda: next(ticks))
+    assert list(passed) == list(items)
+    return file.getvalue()
+
+
+def test_progress_appears_only_after_two_seconds():
+    assert "verifying" in shown("abcd", [0, 0.5, 1, 3, 4])
+    assert shown("abcd", [0, 0.5, 1, 1.5, 2]).strip() == ""
+    assert shown("abcd", [0, 0.5, 1, 3, 4, 5], terminal=False) == ""
+
+
+@pytest.mark.parametrize("command", [["-m", "ssmref"], ["-c", SCRIPT]])
+def test_module_and_console_script_run(command):
+    result = subprocess.run(
+        [sys.executable, *command, "verify", "examples.port"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    assert "PASSED: all 29 cases" in result.stdout
