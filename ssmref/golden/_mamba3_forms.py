@@ -45,7 +45,7 @@ def chunked(
         scale[t] = gamma[t] + (1 - lambda[t+1]) dt[t+1]     the last one: gamma[t]
         H[t] = alpha[t] H[t-1] + scale[t] v[t] k[t]^T
 
-    Official ``mamba3_siso_fwd`` and ``mamba3_mimo_fwd``.
+    Official ``mamba3_siso_fwd`` and ``mamba_mimo_forward``.
     """
     at_least("chunk_size", chunk_size, 1)
     s, pairing = _tokens(arguments), arguments["pairing"]

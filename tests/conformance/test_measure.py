@@ -6,6 +6,7 @@ from importlib import import_module
 import numpy as np
 import pytest
 
+from ssmref.conformance.cases.case import rounded
 from ssmref.conformance.catalogue import CASES
 from ssmref.conformance.outputs import flatten
 from ssmref.conformance.truth import truth
@@ -40,6 +41,25 @@ def test_correct_runs_pass_with_room(case, dtype):
         verdict = judge(case, expected, outputs)
         assert verdict.status == PASSED, name
         assert verdict.ratio <= ROOM, name
+
+
+@pytest.mark.skipif(
+    bool(np.finfo(np.longdouble).eps > 1e-18),
+    reason="longdouble is float64 on this platform",
+)
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_golden_is_certified_by_other_forms_in_extended_precision(case):
+    """What golden outputs are off is far below one float64 eps of their scale."""
+    op, expected = OPS[case.op], truth(case, np.dtype(np.float64))
+    wide = rounded(expected.arguments, np.dtype(np.longdouble))
+    eps = np.finfo(np.float64).eps
+    for name, function, options in correct_runs(op):
+        for output, array in flatten(op, function(**wide, **options)).items():
+            allowed = eps * expected.scales[output] + np.finfo(np.float64).tiny
+            error = np.abs(array - expected.outputs[output])
+            if output.endswith(".angle"):
+                error = np.minimum(error, np.abs(error - 2 * np.pi))
+            assert np.all(error <= allowed), (name, output)
 
 
 def middle(y, value):

@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -14,7 +16,7 @@ METHODS = ["bilinear", "zoh"]
 INPUTS = ["q", "k", "v"]
 
 
-def call(seed=0, **sizes):
+def call(seed=0, **sizes) -> dict[str, Any]:
     return h3_inputs(np.random.default_rng(seed), **sizes)
 
 
@@ -60,7 +62,10 @@ def test_defaults_are_bilinear_one_channel_per_head_no_skips_and_zero_state(form
 
 @pytest.mark.parametrize("form", FORMS)
 def test_with_one_tap_and_constant_queries_and_values_it_is_s4d(form):
-    given = call(head_dim=1, taps=1) | {"shift_D": None, "initial_state": None}
+    given: dict[str, Any] = call(head_dim=1, taps=1) | {
+        "shift_D": None,
+        "initial_state": None,
+    }
     one = np.ones_like(given["q"])
     given |= {"q": one, "v": one, "shift_C": np.ones((3, 1))}
     y, state = form(**given)
@@ -71,7 +76,10 @@ def test_with_one_tap_and_constant_queries_and_values_it_is_s4d(form):
 
 @pytest.mark.parametrize("form", FORMS)
 def test_tap_n_delays_the_keys_by_n(form):
-    given = call(head_dim=1, length=9) | {"shift_D": None, "initial_state": None}
+    given: dict[str, Any] = call(head_dim=1, length=9) | {
+        "shift_D": None,
+        "initial_state": None,
+    }
     now = {**given, "shift_C": np.eye(5)[[0, 0, 0]]}
     delayed = {**given, "shift_C": np.eye(5)[[3, 3, 3]]}
     earlier = np.zeros_like(given["k"])
@@ -98,7 +106,7 @@ def test_heads_are_blocks_of_consecutive_channels(form):
 @pytest.mark.parametrize("form", FORMS)
 def test_a_head_sums_over_keys_for_each_value(form):
     """y[j] = sum_i q[i] o[i, j], each o[i, j] from a head of one channel."""
-    given = call(heads=1, head_dim=2) | {"initial_state": None}
+    given: dict[str, Any] = call(heads=1, head_dim=2) | {"initial_state": None}
     y, _ = form(**given)
     expected = np.zeros_like(y)
     for i in range(2):

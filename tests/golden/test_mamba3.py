@@ -112,6 +112,7 @@ def test_known_answer(form, op, pairing):
     y, state = form(**known_call(op), pairing=pairing)
     found = (y.ravel(), state.ssm.ravel(), state.k.ravel(), state.angle.ravel())
     angle = np.array([2.39707533572, 5.5892314491])
+    # The digits that are known.
     assert_close(found, (*(np.array(v) for v in KNOWN[pairing]), angle), 5e-12)
     assert state.v.item() == -2
 
@@ -162,7 +163,7 @@ def test_form_is_recurrence_for_any_call(
 @other_form
 @pytest.mark.parametrize("dt", [0.0, 1e-8, 20.0, 20.01])
 @pytest.mark.parametrize("A", [-0.0, -1e-3, -1e4])
-@pytest.mark.parametrize("logit", [-1e3, -30.0, 30.0, 1e3])
+@pytest.mark.parametrize("logit", [-1e3, 30.0])
 def test_form_is_recurrence_at_extremes(form, op, dt, A, logit):
     call = EXAMPLES[op](rng(), length=9)
     call["dt"][:, ::2], call["A"][:, ::3] = dt, A

@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -12,7 +14,7 @@ from ssmref.golden.s4d import s4d
 FORMS = [s4, s4_linear, s4_convolution]
 
 
-def call(seed=0, **sizes):
+def call(seed=0, **sizes) -> dict[str, Any]:
     return s4_inputs(np.random.default_rng(seed), **sizes)
 
 

@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 from support.compare import assert_close
@@ -11,11 +13,11 @@ SYSTEM = ("dt", "A", "B", "C", "P")
 LENGTHS = [1, 2, 33, 64]
 
 
-def call(seed=0, **sizes):
+def call(seed=0, **sizes) -> dict[str, Any]:
     return s4_inputs(np.random.default_rng(seed), **sizes)
 
 
-def system(seed=0, **sizes):
+def system(seed=0, **sizes) -> dict[str, Any]:
     given = call(seed, **sizes)
     return {name: given[name] for name in SYSTEM}
 
@@ -64,7 +66,7 @@ def test_real_hippo_kernel_is_the_dplr_kernel(name, N, length):
 @pytest.mark.parametrize("name", ["legt", "fourier"])
 def test_kernels_agree_where_real_parts_are_clamped_as_officially(name, length):
     given = hippo_system(name, 16)
-    given["A"] = -1e-4 + 1j * given["A"].imag
+    given["A"] = -1e-4 + 1j * np.imag(given["A"])
     found = module.s4_kernel(**given, length=length)
     # A pole at the distance dt 1e-4 from a node costs four digits.
     expected = module.s4_kernel_dense(**given, length=length)
@@ -80,10 +82,11 @@ def test_real_parts_of_zero_are_refused():
 @pytest.mark.parametrize("length", [2, 64])
 def test_nyquist_value_is_half_dt_times_c_tilde_b(length):
     given = system()
-    C_tilde = module.s4_c_tilde(*(given[n] for n in ("dt", "A", "C", "P")), length)
+    dt, A, B, C, P = (given[name] for name in SYSTEM)
+    C_tilde = module.s4_c_tilde(dt, A, C, P, length)
     kernel = module.s4_kernel(**given, length=length)
     alternating = kernel @ (-1.0) ** np.arange(length)
-    expected = given["dt"] * np.real(np.sum(C_tilde * given["B"], axis=1))
+    expected = dt * np.real(np.sum(C_tilde * B, axis=1))
     assert_close(alternating, expected)
 
 

@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -22,11 +24,11 @@ METHODS = ["zoh", "bilinear"]
 LENGTHS = [1, 2, 33, 64]
 
 
-def call(seed=0, **sizes):
+def call(seed=0, **sizes) -> dict[str, Any]:
     return s4d_inputs(np.random.default_rng(seed), **sizes)
 
 
-def system(seed=0):
+def system(seed=0) -> dict[str, Any]:
     given = call(seed)
     return {name: given[name] for name in ("dt", "A", "B", "C")}
 

@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -15,7 +17,7 @@ METHODS = ["zoh", "bilinear"]
 OPTIONS = [{"method": m, "conj_sym": c} for m in METHODS for c in (True, False)]
 
 
-def call(seed=0, *, bidirectional=False, **sizes):
+def call(seed=0, *, bidirectional=False, **sizes) -> dict[str, Any]:
     rng = np.random.default_rng(seed)
     given = s5_inputs(rng, **sizes)
     if bidirectional:
@@ -54,7 +56,7 @@ def test_forms_agree_at_any_size(seed, options, **sizes):
 @pytest.mark.parametrize("form", FORMS)
 def test_one_of_each_pair_is_the_full_system_with_conjugates(form, bidirectional):
     half = call(bidirectional=bidirectional)
-    full = dict(half, dt=np.tile(half["dt"], 2))
+    full = {**half, "dt": np.tile(half["dt"], 2)}
     for name, axis in (("A", 0), ("B", 0), ("C", 1), ("initial_state", 1)):
         full[name] = np.concatenate([half[name], np.conj(half[name])], axis)
     if bidirectional:
@@ -77,7 +79,9 @@ def test_bidirectional_is_forward_plus_reversed(form):
 
 
 def test_both_directions_read_the_present_token():
-    given = call(length=1, inputs=5, bidirectional=True) | {"initial_state": None}
+    given: dict[str, Any] = call(length=1, inputs=5, bidirectional=True) | {
+        "initial_state": None
+    }
     once = {n: x for n, x in given.items() if n not in ("C_backward", "D")}
     forward, _ = s5(**once)
     backward, _ = s5(**{**once, "C": given["C_backward"]})

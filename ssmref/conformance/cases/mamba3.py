@@ -101,183 +101,196 @@ PROJECTIONS = ("mimo_x", "mimo_z", "mimo_o")
 SLOW = (-0.01, -0.05)
 
 
-def _scans(extra: tuple[str, ...], **fixed: Any) -> dict[str, tuple[str, dict]]:
-    """Return the families of SISO (no extra) or MIMO scans, with `fixed` sizes."""
-    rows: dict[str, tuple[str, dict]] = {
-        "smallest": (
-            "one of everything, two coordinates and one angle",
-            {"length": 1, "heads": 1, "headdim": 1, "state": 2, "angles": 1},
-        ),
-        "plain": (
-            "sizes that differ on every axis",
-            {"batch": 2, "length": 17, "headdim": 5, "state": 8, "angles": 4},
-        ),
-        "empty": (
-            "no token: all four states pass through",
-            {"length": 0, "initial": True},
-        ),
-        "one_token": (
-            "the previous key and value of the state enter the first token",
-            {"batch": 3, "length": 1, "initial": True},
-        ),
-        "no_rotation": (
-            "no angles: Mamba-2 with a trapezoid",
-            {"length": 19, "angles": 0},
-        ),
-        "partial_rotation": (
-            "fewer angles than pairs: which coordinates pass",
-            {"length": 19, "state": 8, "angles": 2},
-        ),
-        "fast_rotation": (
-            "angles that wrap around many times",
-            {"length": 90, "turn": 8.0, "rates": SLOW},
-        ),
-        "other_pairing": (
-            "the pairing that is not the default",
-            {
-                "length": 15,
-                "state": 8,
-                "angles": 3,
-                "pairing": "pairwise" if fixed else "halved",
-            },
-        ),
-        "biases": (
-            "the bias comes before the rotation",
-            {"batch": 2, "length": 13, "options": BIASES},
-        ),
-        "trapezoid_left": (
-            "lambda near 0: only the previous token counts",
-            {"length": 16, "trap": (-9.0, -5.0)},
-        ),
-        "trapezoid_right": (
-            "lambda near 1: only the current token counts",
-            {"length": 16, "trap": (5.0, 9.0)},
-        ),
-        "chunks": (
-            "states pass through chunks of 16, 32 and 64",
-            {"length": 193, "heads": 2, "rates": SLOW},
-        ),
-        "groups_inner": (
-            "1 < groups < heads: tiling is not repeating",
-            {"batch": 2, "length": 21, "heads": 6, "groups": 2},
-        ),
-        "group_per_head": (
-            "as many groups as heads",
-            {"length": 14, "heads": 5, "groups": 5},
-        ),
-        "initial_state": (
-            "angle, state, key and value all carry on",
-            {"batch": 2, "length": 40, "initial": True, "rates": SLOW},
-        ),
-        "skip": ("D x is added once", {"length": 9, "options": ("D", *extra[:1])}),
-        "gate": (
-            "SiLU on the sum with D x",
-            {"batch": 2, "length": 9, "options": ("D", "z", *extra)},
-        ),
-        "norm": (
-            "the norm comes before the gate, per head",
-            {
-                "batch": 2,
-                "length": 9,
-                "headdim": 6,
-                "options": ("z", "norm_weight", *extra),
-            },
-        ),
-        "packed": (
-            "shifted terms stop at boundaries; empty and one-token sequences",
-            {"length": 80, "lengths": (13, 0, 1, 40, 26), "initial": True},
-        ),
-        "large_values": ("magnitudes of 1e10", {"length": 11, "scale": 1e10}),
-        "everything": (
-            "all options at once",
-            {
-                "batch": 2,
-                "length": 67,
-                "heads": 6,
-                "groups": 3,
-                "state": 8,
-                "angles": 3,
-                "initial": True,
-                "options": (*ALL, "norm_weight", *extra),
-            },
-        ),
-    }
-    return {name: (why, {**fixed, **sizes}) for name, (why, sizes) in rows.items()}
+OTHER = "the pairing that is not the op's default"
+
+SCANS: dict[str, tuple[str, dict[str, Any]]] = {
+    "smallest": (
+        "one of everything, two coordinates and one angle",
+        {"length": 1, "heads": 1, "headdim": 1, "state": 2, "angles": 1},
+    ),
+    "plain": (
+        "sizes that differ on every axis",
+        {"batch": 2, "length": 17, "headdim": 5, "state": 8, "angles": 4},
+    ),
+    "empty": (
+        "no token: all four states pass through",
+        {"length": 0, "initial": True},
+    ),
+    "one_token": (
+        "the previous key and value of the state enter the first token",
+        {"batch": 3, "length": 1, "initial": True},
+    ),
+    "no_rotation": (
+        "no angles: Mamba-2 with a trapezoid",
+        {"length": 19, "angles": 0},
+    ),
+    "partial_rotation": (
+        "fewer angles than pairs: which coordinates pass",
+        {"length": 19, "state": 8, "angles": 2},
+    ),
+    "fast_rotation": (
+        "angles that wrap around many times",
+        {"length": 90, "turn": 8.0, "rates": SLOW},
+    ),
+    "other_pairing": (
+        "the pairing that is not the default",
+        {
+            "length": 15,
+            "state": 8,
+            "angles": 3,
+            "pairing": OTHER,
+        },
+    ),
+    "biases": (
+        "the bias comes before the rotation",
+        {"batch": 2, "length": 13, "options": BIASES},
+    ),
+    "trapezoid_left": (
+        "lambda near 0: only the previous token counts",
+        {"length": 16, "trap": (-9.0, -5.0)},
+    ),
+    "trapezoid_right": (
+        "lambda near 1: only the current token counts",
+        {"length": 16, "trap": (5.0, 9.0)},
+    ),
+    "chunks": (
+        "states pass through chunks of 16, 32 and 64",
+        {"length": 193, "heads": 2, "rates": SLOW},
+    ),
+    "groups_inner": (
+        "1 < groups < heads: tiling is not repeating",
+        {"batch": 2, "length": 21, "heads": 6, "groups": 2},
+    ),
+    "group_per_head": (
+        "as many groups as heads",
+        {"length": 14, "heads": 5, "groups": 5},
+    ),
+    "initial_state": (
+        "angle, state, key and value all carry on",
+        {"batch": 2, "length": 40, "initial": True, "rates": SLOW},
+    ),
+    "skip": ("D x is added once", {"length": 9, "options": ("D", "mimo_x")}),
+    "gate": (
+        "SiLU on the sum with D x",
+        {"batch": 2, "length": 9, "options": ("D", "z", *PROJECTIONS)},
+    ),
+    "norm": (
+        "the norm comes before the gate, per head",
+        {
+            "batch": 2,
+            "length": 9,
+            "headdim": 6,
+            "options": ("z", "norm_weight", *PROJECTIONS),
+        },
+    ),
+    "packed": (
+        "shifted terms stop at boundaries; empty and one-token sequences",
+        {"length": 80, "lengths": (13, 0, 1, 40, 26), "initial": True},
+    ),
+    "large_values": ("magnitudes of 1e10", {"length": 11, "scale": 1e10}),
+    "everything": (
+        "all options at once",
+        {
+            "batch": 2,
+            "length": 67,
+            "heads": 6,
+            "groups": 3,
+            "state": 8,
+            "angles": 3,
+            "initial": True,
+            "options": (*ALL, "norm_weight", *PROJECTIONS),
+        },
+    ),
+}
+STEPS: dict[str, tuple[str, dict[str, Any]]] = {
+    "smallest": (
+        "one of everything, two coordinates and one angle",
+        {"heads": 1, "headdim": 1, "state": 2, "angles": 1},
+    ),
+    "plain": (
+        "sizes that differ on every axis",
+        {"batch": 2, "headdim": 5, "state": 8, "angles": 4},
+    ),
+    "no_rotation": ("no angles", {"batch": 2, "angles": 0}),
+    "partial_rotation": (
+        "which coordinates pass",
+        {"batch": 2, "state": 8, "angles": 2},
+    ),
+    "other_pairing": (
+        "the pairing that is not the default",
+        {
+            "batch": 2,
+            "state": 8,
+            "angles": 3,
+            "pairing": OTHER,
+        },
+    ),
+    "biases": (
+        "the bias comes before the rotation",
+        {"batch": 2, "options": BIASES},
+    ),
+    "trapezoid_left": ("lambda near 0", {"batch": 2, "trap": (-9.0, -5.0)}),
+    "trapezoid_right": ("lambda near 1", {"batch": 2, "trap": (5.0, 9.0)}),
+    "groups_inner": (
+        "tiling is not repeating",
+        {"batch": 2, "heads": 6, "groups": 2},
+    ),
+    "skip": ("D x is added once", {"batch": 2, "options": ("D", "mimo_x")}),
+    "gate": ("SiLU on the sum", {"batch": 2, "options": ("D", "z", *PROJECTIONS)}),
+    "norm": (
+        "the norm comes before the gate",
+        {"batch": 2, "headdim": 6, "options": ("z", "norm_weight", *PROJECTIONS)},
+    ),
+    "slots": (
+        "rows use the slots that they name",
+        {"batch": 3, "slots": (4, 0, 2), "pool": 6},
+    ),
+    "padding_slots": (
+        "a negative slot is padding",
+        {"batch": 4, "slots": (3, -1, 0, -1), "pool": 5},
+    ),
+    "everything": (
+        "all options at once",
+        {
+            "batch": 3,
+            "heads": 6,
+            "groups": 3,
+            "state": 8,
+            "angles": 3,
+            "slots": (1, -1, 3),
+            "pool": 4,
+            "options": (*ALL, "norm_weight", *PROJECTIONS),
+        },
+    ),
+}
 
 
-def _steps(extra: tuple[str, ...], **fixed: Any) -> dict[str, tuple[str, dict]]:
-    """Return the families of SISO (no extra) or MIMO steps, with `fixed` sizes."""
-    rows: dict[str, tuple[str, dict]] = {
-        "smallest": (
-            "one of everything, two coordinates and one angle",
-            {"heads": 1, "headdim": 1, "state": 2, "angles": 1},
-        ),
-        "plain": (
-            "sizes that differ on every axis",
-            {"batch": 2, "headdim": 5, "state": 8, "angles": 4},
-        ),
-        "no_rotation": ("no angles", {"batch": 2, "angles": 0}),
-        "partial_rotation": (
-            "which coordinates pass",
-            {"batch": 2, "state": 8, "angles": 2},
-        ),
-        "other_pairing": (
-            "the pairing that is not the default",
-            {
-                "batch": 2,
-                "state": 8,
-                "angles": 3,
-                "pairing": "pairwise" if fixed else "halved",
-            },
-        ),
-        "biases": (
-            "the bias comes before the rotation",
-            {"batch": 2, "options": BIASES},
-        ),
-        "trapezoid_left": ("lambda near 0", {"batch": 2, "trap": (-9.0, -5.0)}),
-        "trapezoid_right": ("lambda near 1", {"batch": 2, "trap": (5.0, 9.0)}),
-        "groups_inner": (
-            "tiling is not repeating",
-            {"batch": 2, "heads": 6, "groups": 2},
-        ),
-        "skip": ("D x is added once", {"batch": 2, "options": ("D", *extra[:1])}),
-        "gate": ("SiLU on the sum", {"batch": 2, "options": ("D", "z", *extra)}),
-        "norm": (
-            "the norm comes before the gate",
-            {"batch": 2, "headdim": 6, "options": ("z", "norm_weight", *extra)},
-        ),
-        "slots": (
-            "rows use the slots that they name",
-            {"batch": 3, "slots": (4, 0, 2), "pool": 6},
-        ),
-        "padding_slots": (
-            "a negative slot is padding",
-            {"batch": 4, "slots": (3, -1, 0, -1), "pool": 5},
-        ),
-        "everything": (
-            "all options at once",
-            {
-                "batch": 3,
-                "heads": 6,
-                "groups": 3,
-                "state": 8,
-                "angles": 3,
-                "slots": (1, -1, 3),
-                "pool": 4,
-                "options": (*ALL, "norm_weight", *extra),
-            },
-        ),
-    }
-    return {name: (why, {**fixed, **sizes}) for name, (why, sizes) in rows.items()}
+def _siso(rows: dict[str, tuple[str, dict]]) -> dict[str, tuple[str, dict]]:
+    """Return the families for SISO, which has neither ranks nor projections."""
+    adapted = {}
+    for name, (reason, sizes) in rows.items():
+        options = tuple(o for o in sizes.get("options", ()) if o not in PROJECTIONS)
+        pairing = {"pairing": "halved"} if "pairing" in sizes else {}
+        adapted[name] = reason, {**sizes, "options": options, **pairing}
+    return adapted
+
+
+def _mimo(rows: dict[str, tuple[str, dict]]) -> dict[str, tuple[str, dict]]:
+    """Return the families for MIMO, with two ranks."""
+    adapted = {}
+    for name, (reason, sizes) in rows.items():
+        pairing = {"pairing": "pairwise"} if "pairing" in sizes else {}
+        adapted[name] = reason, {"ranks": 2, **sizes, **pairing}
+    return adapted
 
 
 CASES: tuple[Case, ...] = (
-    *family("mamba3.siso", _scan, **_scans(())),
-    *family("mamba3.siso_step", _step, **_steps(())),
+    *family("mamba3.siso", _scan, **_siso(SCANS)),
+    *family("mamba3.siso_step", _step, **_siso(STEPS)),
     *family(
         "mamba3.mimo",
         _scan,
-        **_scans(PROJECTIONS, ranks=2),
+        **_mimo(SCANS),
         one_rank=(
             "a single rank, as in SISO but halved",
             {"length": 12, "ranks": 1, "options": PROJECTIONS},
@@ -290,7 +303,7 @@ CASES: tuple[Case, ...] = (
     *family(
         "mamba3.mimo_step",
         _step,
-        **_steps(PROJECTIONS, ranks=2),
+        **_mimo(STEPS),
         four_ranks=(
             "all pairs of ranks",
             {"batch": 2, "ranks": 4, "options": PROJECTIONS},

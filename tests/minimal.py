@@ -1,0 +1,28 @@
+"""Run with the plain install alone: every golden module, without SciPy or Numba."""
+
+import importlib
+import importlib.util
+import pkgutil
+
+import ssmref.golden
+import ssmref.models
+from ssmref.ops import OPS, implementation
+
+ABSENT = ("numba", "scipy", "torch", "pandas", "beartype", "hypothesis", "pytest")
+
+
+def main() -> None:
+    """Fail unless golden imports and the optional packages are truly absent."""
+    present = [name for name in ABSENT if importlib.util.find_spec(name)]
+    if present:
+        raise SystemExit(f"not minimal, installed are: {', '.join(present)}")
+    for package in (ssmref.golden, ssmref.models):
+        for module in pkgutil.iter_modules(package.__path__):
+            importlib.import_module(f"{package.__name__}.{module.name}")
+    for op in OPS.values():
+        implementation(op, "ssmref.golden")
+    print(f"{len(OPS)} golden ops import without {', '.join(ABSENT)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,144 @@
+"""The rules of the house: who may import whom, and how large things may grow."""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = {"ssmref": ROOT / "ssmref", "ssmref.gpu": ROOT / "gpu"}
+
+# What the modules under a prefix may import, besides the standard library and their
+# own folder. The longest prefix counts.
+ALLOWED = {
+    "ssmref.golden": {"numpy", "jaxtyping"},
+    "ssmref.gpu": {"numpy", "cupy"},
+    "ssmref.ops": set(),
+    "ssmref.models": {"numpy"},
+    "ssmref.conformance": {"numpy", "rich", "ssmref", "ssmref.ops", "ssmref.golden"}
+    | {"ssmref.conformance.peers"},  # the folder, to list it; adapters load by name
+    "ssmref.conformance.peers": {"numpy", "torch", "transformers"},
+    "ssmref.cli": {"click", "numpy", "rich", "ssmref", "ssmref.ops"}
+    | {"ssmref.conformance"},
+    "ssmref.__main__": {"ssmref.cli"},
+    "ssmref": set(),
+}
+LONGEST_FUNCTION = 40
+LONGEST_GOLDEN_BODY = 20
+LONGEST_FILE = 400
+
+
+def modules() -> dict[str, Path]:
+    found = {}
+    for package, folder in PACKAGES.items():
+        for path in sorted(folder.rglob("*.py")):
+            parts = path.relative_to(folder).with_suffix("").parts
+            found[".".join((package, *(p for p in parts if p != "__init__")))] = path
+    return found
+
+
+MODULES = modules()
+
+
+def imported(name: str, tree: ast.AST, is_package: bool) -> set[str]:
+    """Return the absolute names of all that a module imports."""
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level:
+            base = name.split(".")[: len(name.split(".")) - node.level + is_package]
+            stem = ".".join([*base, *([node.module] if node.module else [])])
+            names |= {f"{stem}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names.add(str(node.module))
+    return names
+
+
+def under(name: str, prefixes) -> str | None:
+    fitting = [p for p in prefixes if name == p or name.startswith(f"{p}.")]
+    return max(fitting, key=len, default=None)
+
+
+def violations(name: str, source: str, is_package: bool = False) -> set[str]:
+    home = under(name, ALLOWED)
+    assert home is not None
+    wrong = set()
+    for target in imported(name, ast.parse(source), is_package):
+        if target.split(".")[0] in sys.stdlib_module_names:
+            continue
+        if under(target, ALLOWED) == home and home != "ssmref":
+            continue
+        allowed = under(target, ALLOWED[home] - {"ssmref"})
+        itself = "ssmref" in ALLOWED[home] and target in ("ssmref.__version__",)
+        if allowed is None and not itself:
+            wrong.add(target)
+    return wrong
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_imports_keep_their_direction(name):
+    path = MODULES[name]
+    assert not violations(name, path.read_text(), path.name == "__init__.py")
+
+
+def test_every_folder_is_checked():
+    for prefix in ("golden", "models", "conformance", "conformance.cases", "gpu"):
+        assert sum(m.startswith(f"ssmref.{prefix}") for m in MODULES) >= 2, prefix
+    assert len(MODULES) > 30
+
+
+FORBIDDEN = [
+    ("ssmref.golden.s4", "import scipy.linalg"),
+    ("ssmref.golden.s4", "from ..conformance import cases"),
+    ("ssmref.golden.s4", "from ssmref.models import blocks"),
+    ("ssmref.golden.s4", "def f():\n    import numba"),
+    ("ssmref.models.blocks", "from ..golden import mamba2"),
+    ("ssmref.models.blocks", "import ssmref.gpu.mamba2"),
+    ("ssmref.conformance.run", "from ..models import blocks"),
+    ("ssmref.conformance.run", "import ssmref.gpu"),
+    ("ssmref.conformance.run", "from tests import support"),
+    ("ssmref.ops", "import numpy"),
+    ("ssmref", "import numpy"),
+    ("ssmref.gpu.mamba1", "from ssmref.golden import mamba1"),
+]
+
+
+@pytest.mark.parametrize(("name", "source"), FORBIDDEN)
+def test_forbidden_import_is_found(name, source):
+    assert violations(name, source)
+
+
+def functions(tree: ast.AST):
+    kinds = ast.FunctionDef | ast.AsyncFunctionDef
+    return [node for node in ast.walk(tree) if isinstance(node, kinds)]
+
+
+def lines_of_body(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """Count lines from the first statement to the last, without the docstring."""
+    body = node.body[1:] if ast.get_docstring(node) else node.body
+    return (body[-1].end_lineno or 0) - body[0].lineno + 1 if body else 0
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_files_and_functions_stay_small(name):
+    text = MODULES[name].read_text()
+    golden = name.startswith("ssmref.golden")
+    limit = LONGEST_GOLDEN_BODY if golden else LONGEST_FUNCTION
+    assert text.count("\n") <= LONGEST_FILE
+    for node in functions(ast.parse(text)):
+        assert lines_of_body(node) <= limit, node.name
+
+
+@pytest.mark.parametrize("name", [m for m in MODULES if m.startswith("ssmref.golden")])
+def test_golden_shows_its_source(name):
+    """No dtype is named, no LAPACK but where it is documented, nothing is printed."""
+    if name in ("ssmref.golden._types", "ssmref.golden"):
+        return
+    tree = ast.parse(MODULES[name].read_text())
+    used = {ast.unparse(n) for n in ast.walk(tree) if isinstance(n, ast.Attribute)}
+    assert not used & {"np.float32", "np.float64", "np.longdouble", "np.random"}
+    lapack = {u for u in used if u.startswith("np.linalg.")} - {"np.linalg.matrix_power"}
+    # LAPACK stops at float64: only the eigenvectors of initialisations come from it.
+    assert lapack <= ({"np.linalg.eigh"} if name == "ssmref.golden.hippo" else set())
