@@ -2,6 +2,7 @@
 
 import ast
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,12 @@ def test_every_folder_is_checked():
     for prefix in ("golden", "models", "conformance", "conformance.cases", "gpu"):
         assert sum(m.startswith(f"ssmref.{prefix}") for m in MODULES) >= 2, prefix
     assert len(MODULES) > 30
+
+
+def test_every_folder_is_installed():
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    packages = set(settings["tool"]["setuptools"]["packages"])
+    assert packages == {m for m, p in MODULES.items() if p.name == "__init__.py"}
 
 
 FORBIDDEN = [

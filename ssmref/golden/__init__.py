@@ -25,7 +25,12 @@ groups     g               G        G        G                heads that share B
 ranks      r       r                         R                rank of P; MIMO rank
 angles     a                                 S                rotary pairs
 width      k               W        W                         taps of the convolution
+taps       k                                          N       taps of H3's shift SSM
+inputs     i       H                                          features into S5
+outputs    o       H                                          features out of S5
 sequences                                                     packs: one per sequence
+slots                                                         rows of a pool of states
+rows                                                          either of these
 =========  ======  ======  =======  =======  =======  ======  ========================
 
 =============  ================================================================

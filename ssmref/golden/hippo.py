@@ -96,6 +96,25 @@ def low_rank(name: str, N: int) -> Real[np.ndarray, "ranks state"]:
     return np.stack([P * (1 - odd), P * odd])
 
 
+class NPLR(NamedTuple):
+    """The normal part of a HiPPO matrix, its low-rank term P and its input B."""
+
+    normal: Real[np.ndarray, "state state"]
+    P: Real[np.ndarray, "ranks state"]
+    B: Real[np.ndarray, " state"]
+
+
+@checked
+def nplr(name: str, N: int) -> NPLR:
+    """Split a HiPPO matrix into normal and low-rank: ``A = normal - sum_r P[r] P[r]^T``.
+
+    S4, theorem 1 and appendix C.1.
+    """
+    P = low_rank(name, N)
+    A, B = TRANSITIONS[name](N)
+    return NPLR(A + P.T @ P, P, B)
+
+
 class DPLR(NamedTuple):
     """Diagonal A, low-rank P and input B in the eigenbasis V; half of each pair."""
 
@@ -125,9 +144,7 @@ def dplr(name: str, N: int, *, B_clip: float | None = None) -> DPLR:
     Raises ValueError for an odd N.
     """
     _even(N)
-    P = low_rank(name, N)
-    A, B = TRANSITIONS[name](N)
-    normal = A + P.T @ P
+    normal, P, B = nplr(name, N)
     imag, V = (x[..., : N // 2] for x in np.linalg.eigh(-1j * normal))
     if name == "fourier":
         imag[-1:], V[:, -1] = 0, 0

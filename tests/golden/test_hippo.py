@@ -38,9 +38,10 @@ def test_fourier_of_size_four():
 @pytest.mark.parametrize("N", SIZES)
 @pytest.mark.parametrize("name", NAMES)
 def test_low_rank_makes_the_matrix_normal(name, N):
-    P = hippo.low_rank(name, N)
-    A, _ = hippo.TRANSITIONS[name](N)
-    normal = A + P.T @ P
+    normal, P, B = hippo.nplr(name, N)
+    A, B_hippo = hippo.TRANSITIONS[name](N)
+    assert_close(normal - P.T @ P, A)
+    assert_close((P, B), (hippo.low_rank(name, N), B_hippo))
     c = -0.5 if name == "legs" else 0.0
     size = np.max(np.abs(A))
     assert P.shape == (2 if name == "legt" else 1, N)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from peers.mamba_ssm import cpu_stubs
 from peers.requirement import keep_apart_from, require
+
 from ssmref.golden.mamba3 import Mamba3State
 
 ENVIRONMENT = "peers-mamba-ssm"

@@ -7,10 +7,11 @@ the deviation built in agrees with the library.
 import numpy as np
 import pytest
 from peers.mamba_ssm import official
-from ssmref.conformance.cases.case import rounded
-from ssmref.golden import mamba2
 from support.compare import assert_close, error
 from support.mamba2_inputs import part, ssd_inputs
+
+from ssmref.conformance.cases.case import rounded
+from ssmref.golden import mamba2
 
 pytestmark = pytest.mark.peers
 torch = official.torch
@@ -44,9 +45,8 @@ def chunk_scan(call, **options):
     return [result.numpy() for result in results]
 
 
-@pytest.mark.parametrize("raw", [-17.5, -15.0])
-def test_small_steps_are_lost_in_softplus(call, raw):
-    call["dt"] = np.full_like(call["dt"], raw)
+def test_small_steps_are_lost_in_softplus(call):
+    call["dt"] = np.full_like(call["dt"], -15)
     theirs = official.ssd(**call, dt_softplus=True)
     golden = mamba2.ssd(**call, dt_softplus=True)
     assert error(theirs[0], golden[0]) > 0.1
@@ -66,7 +66,7 @@ def test_packed_sequences_need_ids_as_well_as_bounds(pack):
 
 def test_only_the_first_packed_sequence_sees_an_initial_state(pack):
     call, options, ids = pack
-    start = np.ones((3, 6, 5, 4), SINGLE)
+    start = np.full((3, 6, 5, 4), 10, SINGLE)
     options["initial_states"] = torch.tensor(start[:1])
     y, _, states = chunk_scan(call, **options, seq_idx=ids)
     assert error(y, mamba2.ssd(**call, initial_state=start)[0]) > 0.1

@@ -5,15 +5,16 @@ from functools import partial
 import numpy as np
 import pytest
 from peers.mamba_ssm import official
+from support.compare import assert_close, error
+from support.mamba3_inputs import siso_example, step_of
+
 from ssmref.conformance.cases.case import Case, rounded
 from ssmref.conformance.catalogue import cases_of
 from ssmref.conformance.outputs import flatten
 from ssmref.conformance.truth import truth
 from ssmref.conformance.verdict import PASSED, judge
-from ssmref.golden import layers, mamba2, mamba3
+from ssmref.golden import layers, mamba3
 from ssmref.ops import OPS
-from support.compare import assert_close, error
-from support.mamba3_inputs import siso_example, step_of
 
 pytestmark = pytest.mark.peers
 SINGLE = np.dtype(np.float32)
@@ -59,30 +60,33 @@ def test_ssd_step(case, passes):
     assert passes(case, UPDATE)
 
 
-SIZES = {"headdim": 8, "state": 16, "angles": 4}  # powers of two, angles even
+# Powers of two, and an even number of angles.
+SIZES = {"headdim": 8, "state": 16, "angles": 4}
 SISO = {
     "one token": {"length": 1},
-    "one chunk": {"length": 16, "angles": 8},
+    "one chunk": {"length": 16, "headdim": 16},
     "ragged": {"length": 37},
+    "every pair rotates": {"length": 37, "angles": 8},
     "one group": {"length": 19, "groups": 1},
     "group per head": {"length": 19, "groups": 6},
 }
 
 
-def siso_case(op, arguments):
+def siso_case(arguments):
     def build(_):
         call = arguments()
         del call["norm_weight"], call["norm_eps"]  # the module's own, not the kernel's
         return call
 
-    return Case(op, "kernel", "default", "sizes that the kernels accept", build)
+    return Case("mamba3.siso", "kernel", "", "sizes that the kernel accepts", build)
 
 
 @pytest.mark.parametrize("sizes", SISO.values(), ids=SISO)
 def test_siso(sizes, passes):
-    rng = np.random.default_rng(0)
-    case = siso_case("mamba3.siso", lambda: siso_example(rng, **(SIZES | sizes)))
-    assert passes(case, official.siso)
+    def arguments():
+        return siso_example(np.random.default_rng(0), **(SIZES | sizes))
+
+    assert passes(siso_case(arguments), official.siso)
 
 
 @pytest.mark.parametrize("option", ["initial_state", "D", "z"])
@@ -92,7 +96,7 @@ def test_siso_without(option, passes):
         del call[option]
         return call
 
-    assert passes(siso_case("mamba3.siso", arguments), official.siso)
+    assert passes(siso_case(arguments), official.siso)
 
 
 def test_packed_siso(passes):
@@ -103,7 +107,7 @@ def test_packed_siso(passes):
         bounds = np.array([0, 18, 19, 40, 45])
         return call | {"initial_state": rows, "cu_seqlens": bounds}
 
-    assert passes(siso_case("mamba3.siso", arguments), official.siso)
+    assert passes(siso_case(arguments), official.siso)
 
 
 def test_siso_step():

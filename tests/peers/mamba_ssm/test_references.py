@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 from peers.mamba_ssm import official
-from ssmref.conformance.catalogue import cases_of
-from ssmref.golden import layers, mamba1, mamba2
 from support.compare import assert_close
 from support.mamba1_inputs import KINDS, selective_scan_inputs
+
+from ssmref.conformance.catalogue import cases_of
+from ssmref.golden import layers, mamba1, mamba2
 
 pytestmark = pytest.mark.peers
 torch = official.torch
@@ -90,9 +91,7 @@ def test_causal_conv1d_step(call):
     assert_close(theirs, layers.causal_conv1d_step(**call))
 
 
-@pytest.mark.parametrize(
-    ("tokens", "window"), [(1, 3), (3, 3), (1, 4), (4, 4), (5, 7)]
-)
+@pytest.mark.parametrize(("tokens", "window"), [(1, 3), (3, 3), (1, 4), (4, 4), (5, 7)])
 def test_causal_conv1d_step_circular(tokens, window):
     rng = np.random.default_rng(window)
     call = {
@@ -156,5 +155,7 @@ def test_norms():
         *map(torch.tensor, (x, weight)), None, eps=1e-3, upcast=True
     )
     assert_close(rms.numpy(), layers.rms_norm(x, weight, eps=1e-3))
-    layer = official.norms.layer_norm_ref(*map(torch.tensor, (x, weight, bias)), eps=1e-3)
+    layer = official.norms.layer_norm_ref(
+        *map(torch.tensor, (x, weight, bias)), eps=1e-3
+    )
     assert_close(layer.numpy(), layers.layer_norm(x, weight, bias, eps=1e-3))

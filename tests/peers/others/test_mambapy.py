@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 from peers.requirement import require
-from ssmref.golden import layers, mamba1, scan
 from support.compare import assert_close
 from support.mamba1_inputs import selective_scan_inputs
+
+from ssmref.golden import layers, mamba1, scan
 
 torch = require("torch", "peers")
 pscan = require("mambapy.pscan", "peers").pscan

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 from peers.requirement import require
-from ssmref.golden import s5
 from support.compare import assert_close
 from support.s5_inputs import s5_example, s5_inputs
+
+from ssmref.golden import s5
 
 torch = require("torch", "peers")
 model = require("s5.s5_model", "peers")
