@@ -1,6 +1,6 @@
 """A port of SSD as a kernel author might write it: chunked, in the input's dtype.
 
-    ssmref verify examples.port --op mamba2.ssd
+ssmref verify examples.port --op mamba2.ssd
 """
 
 import math

@@ -106,9 +106,9 @@ class NPLR(NamedTuple):
 
 @checked
 def nplr(name: str, N: int) -> NPLR:
-    """Split a HiPPO matrix into normal and low-rank: ``A = normal - sum_r P[r] P[r]^T``.
+    """Split a HiPPO matrix into a normal and a low-rank part.
 
-    S4, theorem 1 and appendix C.1.
+    ``A = normal - sum_r P[r] P[r]^T``. S4, theorem 1 and appendix C.1.
     """
     P = low_rank(name, N)
     A, B = TRANSITIONS[name](N)

@@ -195,8 +195,8 @@ def causal_conv1d(
     come from `initial_state` (oldest first, raw; zeros where None); the final state
     is the last width-1 raw inputs. `activation` is None or ``"silu"``.
 
-    Official ``causal_conv1d_ref`` of Dao-AILab/causal-conv1d, with time before channels and
-    cu_seqlens instead of seq_idx, so that packs have states too.
+    Official ``causal_conv1d_ref`` of Dao-AILab/causal-conv1d, with time before channels
+    and cu_seqlens instead of seq_idx, so that packs have states too.
     """
     if cu_seqlens is not None:
         return separately(causal_conv1d, locals())
