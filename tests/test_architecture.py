@@ -117,12 +117,14 @@ def test_forbidden_import_is_found(name, source):
     assert violations(name, source)
 
 
-def functions(tree: ast.AST):
-    kinds = ast.FunctionDef | ast.AsyncFunctionDef
-    return [node for node in ast.walk(tree) if isinstance(node, kinds)]
+Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
-def lines_of_body(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+def functions(tree: ast.AST) -> list[Function]:
+    return [node for node in ast.walk(tree) if isinstance(node, Function)]
+
+
+def lines_of_body(node: Function) -> int:
     """Count lines from the first statement to the last, without the docstring."""
     body = node.body[1:] if ast.get_docstring(node) else node.body
     return (body[-1].end_lineno or 0) - body[0].lineno + 1 if body else 0

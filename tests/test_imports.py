@@ -10,7 +10,7 @@ HEAVY = {"numba", "pandas", "scipy", "cupy", "torch", "matplotlib", "numpy", "ri
 
 def modules_after(statement: str) -> set[str]:
     code = f"import sys\n{statement}\nprint(*sys.modules)"
-    run = [sys.executable, "-c", code]
+    run = [sys.executable, "-P", "-c", code]  # the installed package
     return set(subprocess.check_output(run, text=True).split())
 
 
@@ -38,7 +38,7 @@ def test_missing_cupy_is_explained():
         "import sys; sys.modules['cupy'] = None\n"
         "from ssmref.gpu._launch import cupy\ncupy()"
     )
-    run = [sys.executable, "-c", code]
+    run = [sys.executable, "-P", "-c", code]  # the installed package
     result = subprocess.run(run, capture_output=True, text=True, check=False)
     last = result.stderr.strip().splitlines()[-1]
     assert last.startswith("ImportError: ssmref.gpu needs CuPy")

@@ -350,7 +350,8 @@ def rms_norm_gated(
         raise ValueError(f"group_size is {size}; it needs to divide {channels}")
     if z is not None and not norm_before_gate:
         x = x * silu(z)
-    y = rms_norm(x.reshape(*x.shape[:-1], -1, size), eps=eps).reshape(x.shape)
+    groups = x.reshape(*x.shape[:-1], channels // size, size)
+    y = rms_norm(groups, eps=eps).reshape(x.shape)
     y = y if weight is None else y * weight
     return y * silu(z) if z is not None and norm_before_gate else y
 

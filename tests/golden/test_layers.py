@@ -231,10 +231,12 @@ def test_eps_is_inside_the_root():
     assert_close(layer_norm(x), spread / np.sqrt(0.25e-6 + 1e-5), 1e-14)
 
 
-def test_zeros_stay_zeros():
-    zeros = np.zeros((2, 4))
+@pytest.mark.parametrize("shape", [(2, 4), (2, 0, 4), (4,)])
+def test_zeros_stay_zeros_and_nothing_nothing(shape):
+    zeros = np.zeros(shape)
     for norm in (rms_norm, layer_norm, rms_norm_gated):
         assert_close(norm(zeros), zeros, 0.0)
+    assert_close(rms_norm_gated(zeros, group_size=2), zeros, 0.0)
 
 
 ELEMENTWISE = {

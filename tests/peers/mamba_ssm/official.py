@@ -98,7 +98,7 @@ def _projection(X: np.ndarray) -> Any:
     if X.ndim == 2:
         return tensor(X)
     X = np.ascontiguousarray(np.moveaxis(X, 1, -1))
-    return tensor(X.view(X.real.dtype))
+    return tensor(X.view(np.finfo(X.dtype).dtype))
 
 
 def selective_scan_step(function, u, dt, A, B, C, state, **options):

@@ -19,6 +19,11 @@ from ssmref.ops import OPS
 pytestmark = pytest.mark.peers
 SINGLE = np.dtype(np.float32)
 UPDATE = partial(official.ssd_step, official.update.selective_state_update)
+FAILING = {
+    "mamba2.ssd/softplus-tails/l45": pytest.mark.xfail(
+        strict=True, reason="softplus is log(exp(dt) + 1), which is 0 below -17"
+    )
+}
 
 
 def each_case(op, *lacks):
@@ -27,9 +32,13 @@ def each_case(op, *lacks):
     An empty sequence makes the kernels write out of bounds.
     """
     calls = [(case, case.arguments(SINGLE)) for case in cases_of(op)]
-    offered = [c for c, call in calls if not set(lacks) & set(call) and call["x"].size]
+    offered = [
+        pytest.param(case, id=case.id, marks=FAILING.get(case.id, ()))
+        for case, call in calls
+        if not set(lacks) & set(call) and call["x"].size
+    ]
     assert len(offered) > 5
-    return pytest.mark.parametrize("case", offered, ids=lambda case: case.id)
+    return pytest.mark.parametrize("case", offered)
 
 
 @pytest.fixture
