@@ -1,7 +1,9 @@
 """Blocks: whole, in parts, token by token and packed give the same numbers."""
 
+import sys
 from itertools import pairwise
 from types import ModuleType
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from ssmref.models.blocks import (
     MIXERS,
     AttentionConfig,
     LayerConfig,
+    gated_mlp,
     init_layer,
     layer_shapes,
     residual_layer,
@@ -68,12 +71,11 @@ def leaves(cache):
     return [cache]
 
 
-def map_leaves(function, cache):
-    if cache is None:
-        return None
-    if isinstance(cache, tuple):
-        return type(cache)(*(map_leaves(function, part) for part in cache))
-    return function(cache)
+def join(*caches):
+    """Return caches of the same kind as one, with the rows of all."""
+    if isinstance(caches[0], tuple):
+        return type(caches[0])(*(join(*parts) for parts in zip(*caches, strict=True)))
+    return np.concatenate(caches)
 
 
 def assert_same(found, expected, limit=1e-12):
@@ -140,10 +142,8 @@ def test_pack_continues_the_cache_of_each_sequence(config):
     parameters, x = block_inputs(rng(), config, batch=1)
     _, first = run(parameters, x[:, :2], config)
     _, second = run(parameters, x[:, 2:5], config)
-    caches = zip(leaves(first), leaves(second), strict=True)
-    joined = iter([np.concatenate(pair) for pair in caches])
-    cache = map_leaves(lambda _: next(joined), first)
-    y, _ = run(parameters, x, config, cache, cu_seqlens=np.array([0, 3, 7]))
+    caches = join(first, second)
+    y, _ = run(parameters, x, config, caches, cu_seqlens=np.array([0, 3, 7]))
     assert_close(y[:, :3], run(parameters, x[:, :3], config, first)[0])
     assert_close(y[:, 3:], run(parameters, x[:, 3:], config, second)[0])
 
@@ -153,7 +153,7 @@ def test_output_is_causal_and_rows_are_independent(config):
     parameters, x = block_inputs(rng(), config)
     before, _ = run(parameters, x, config)
     changed = x.copy()
-    changed[1, 4] += 1
+    changed[1, 4, 0] += 1
     after, _ = run(parameters, changed, config)
     assert_close(after[0], before[0], 1e-14)
     assert_close(after[1, :4], before[1, :4], 1e-14)
@@ -190,52 +190,54 @@ def test_arguments_are_not_modified(config):
     step(parameters, x[:, 0], config, cache)
 
 
+class Recorder(ModuleType):
+    """A module of the package ``recorded``: the golden ops, with a list of calls."""
+
+    called: ClassVar[list[str]] = []
+
+    def __getattr__(self, function):
+        name = f"{self.__name__.removeprefix('recorded.')}.{function}"
+        self.called.append(name)
+        return implementation(OPS[name], "ssmref.golden")
+
+
 @each_config
-def test_blocks_run_the_ops_of_the_table_of_their_package(config, monkeypatch):
-    called = set()
-
-    class Recorder(ModuleType):
-        def __getattr__(self, function):
-            name = f"{self.__name__.removeprefix('recorded.')}.{function}"
-            called.add(name)
-            return implementation(OPS[name], "ssmref.golden")
-
+def test_blocks_run_the_ops_of_the_table_from_the_package_asked_for(
+    config, monkeypatch
+):
+    monkeypatch.setattr(Recorder, "called", [])
     for module in {op.module for op in OPS.values()}:
-        monkeypatch.setitem(
-            __import__("sys").modules,
-            f"recorded.{module}",
-            Recorder(f"recorded.{module}"),
-        )
+        name = f"recorded.{module}"
+        monkeypatch.setitem(sys.modules, name, Recorder(name))
     parameters, x = block_inputs(rng(), config)
     y, cache = run(parameters, x, config, ops="recorded")
-    assert_close(y, run(parameters, x, config)[0], 0.0)
-    scans = {name for name in called if OPS[name].outputs[0] == "y"} - {
-        name for name in called if "norm" in name
-    }
-    called.clear()
+    whole = Recorder.called[:]
+    Recorder.called.clear()
     step(parameters, x[:, 0], config, cache, ops="recorded")
-    assert {name for name in called if "norm" not in name} == {
-        f"{n}_step" for n in scans
-    }
+    one = Recorder.called[:]
+    assert_close(y, run(parameters, x, config)[0], 0.0)
+    assert whole
+    assert one == [n if "norm" in n else f"{n}_step" for n in whole]
 
 
 @pytest.mark.parametrize("config", LAYERS.values(), ids=LAYERS)
-def test_residual_layer_adds_after_its_norms(config):
-    parameters, x = block_inputs(rng(), config)
-    silent = dict(parameters)
-    for name in ("mixer.out_proj.weight", "mixer.out_proj.bias", "mlp.fc2.weight"):
-        if name in silent:
-            silent[name] = np.zeros_like(silent[name])
-    assert_close(residual_layer(silent, x, config)[0], x, 0.0)
-    # A norm comes first: the size of x does not matter to what is added.
-    small = {"norm_eps": 1e-12}
-    config = LayerConfig(config.mixer, config.d_intermediate, config.rms_norm, **small)
-    zero = {
-        **parameters,
-        **{n: v for n, v in silent.items() if n.startswith("mlp.fc2")},
-    }
-    added = residual_layer(zero, x, config)[0] - x
-    assert_close(residual_layer(zero, 100 * x, config)[0] - 100 * x, added, 1e-9)
+def test_residual_layer_adds_mixer_and_mlp_after_their_norms(config):
+    p, x = block_inputs(rng(), config)
+
+    def norm(name, h):
+        weight, bias = p[f"{name}.weight"], p.get(f"{name}.bias")
+        h = h - h.mean(axis=-1, keepdims=True) if bias is not None else h
+        size = np.sqrt(np.mean(h**2, axis=-1, keepdims=True) + config.norm_eps)
+        return h / size * weight + (0 if bias is None else bias)
+
+    def part(name):
+        return {n.removeprefix(name): v for n, v in p.items() if n.startswith(name)}
+
+    h, cache = run(part("mixer."), norm("norm", x), config.mixer)
+    expected = x + h
+    if config.d_intermediate:
+        expected += gated_mlp(part("mlp."), norm("norm2", expected), config.mlp)
+    assert_same(residual_layer(p, x, config), (expected, cache))
 
 
 @pytest.mark.parametrize("config", LAYERS.values(), ids=LAYERS)
