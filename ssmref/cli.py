@@ -52,10 +52,10 @@ def main() -> None:
 )
 @click.option(
     "--dtype",
-    type=click.Choice(["float32", "float64"]),
+    type=click.Choice(["float32", "float64", "bfloat16", "float16"]),
     default="float32",
     show_default=True,
-    help="Precision of the inputs.",
+    help="Precision; the low ones keep parameters and states in float32.",
 )
 @click.option(
     "--json",
@@ -86,11 +86,11 @@ def verify(
     command, 3 nothing failed but not every case could be run.
     """  # noqa: D301 - \b is click's mark for text that is not to be wrapped
     # Here, so that --help and mistakes answer at once.
-    import numpy as np
     from rich.console import Console
 
     from .conformance import report
     from .conformance.candidates import TargetError, load, load_peer
+    from .conformance.precision import dtype_of
     from .conformance.run import verify as run
 
     if (target is None) == (peer is None):
@@ -103,7 +103,7 @@ def verify(
     except TargetError as error:
         raise click.UsageError(str(error)) from error
     cases = _select(candidate.functions, ops, ids)
-    verdicts = list(_with_progress(run(candidate, cases, np.dtype(dtype)), len(cases)))
+    verdicts = list(_with_progress(run(candidate, cases, dtype_of(dtype)), len(cases)))
     report.show(Console(), candidate, verdicts, dtype)
     if json_path is not None:
         try:

@@ -17,7 +17,14 @@ ALLOWED = {
     "ssmref.gpu": {"numpy", "cupy"},
     "ssmref.ops": set(),
     "ssmref.models": {"numpy"},
-    "ssmref.conformance": {"numpy", "rich", "ssmref", "ssmref.ops", "ssmref.golden"}
+    "ssmref.conformance": {
+        "numpy",
+        "ml_dtypes",
+        "rich",
+        "ssmref",
+        "ssmref.ops",
+        "ssmref.golden",
+    }
     | {"ssmref.conformance.peers"},  # the folder, to list it; adapters load by name
     "ssmref.conformance.peers": {"numpy", "torch", "transformers"},
     "ssmref.cli": {"click", "numpy", "rich", "ssmref", "ssmref.ops"}

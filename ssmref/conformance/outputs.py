@@ -39,7 +39,7 @@ def _array(name: str, value: Any) -> np.ndarray:
         array = np.asarray(value)
     except Exception as error:
         raise MalformedResultError(f"{name} is no array: {error}") from error
-    if not np.issubdtype(array.dtype, np.number):
+    if array.dtype.kind not in "fciu" and array.dtype.name != "bfloat16":
         raise MalformedResultError(f"{name} has dtype {array.dtype}; it needs numbers")
     return array
 

@@ -14,6 +14,7 @@ from rich.text import Text
 from .. import __version__
 from ..ops import OPS
 from .candidates import Candidate
+from .precision import dtype_of
 from .truth import truth
 from .verdict import FAILED, LIMIT, NOT_PROVIDED, PASSED, Finding, Verdict
 from .words import where
@@ -110,7 +111,7 @@ def _failure(candidate: Candidate, verdict: Verdict) -> Iterator[str]:
 def _finding(verdict: Verdict, finding: Finding) -> str:
     if finding.problem:
         return finding.problem
-    arguments = truth(verdict.case, np.dtype(verdict.dtype)).arguments
+    arguments = truth(verdict.case, dtype_of(verdict.dtype)).arguments
     place = where(OPS[verdict.case.op], finding.output, finding.index, arguments)
     return (
         f"{finding.wrong} of {finding.size} elements are wrong; worst at {place}: "

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from ..ops import OPS, implementation
-from .cases.case import Case, rounded
+from .cases.case import Case
 from .outputs import flatten
+from .precision import rounded
 from .scales import layers, mamba1, mamba2, mamba3
 
 SCALES = {
@@ -33,6 +34,7 @@ class Truth:
     float64 (complex128) once; scales are in units of eps of the candidate's dtype.
     """
 
+    dtype: np.dtype
     arguments: dict[str, Any]
     outputs: dict[str, np.ndarray]
     scales: dict[str, np.ndarray]
@@ -48,6 +50,7 @@ def truth(case: Case, dtype: np.dtype) -> Truth:
     wide = rounded(arguments, np.dtype(np.float64))
     scales = SCALES[case.op](wide)
     return Truth(
+        dtype,
         arguments,
         {name: _double(array) for name, array in exact.items()},
         dict(zip(op.outputs, scales, strict=True)),

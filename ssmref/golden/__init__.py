@@ -31,6 +31,11 @@ outputs    o       H                                          features out of S5
 sequences                                                     packs: one per sequence
 slots                                                         rows of a pool of states
 rows                                                          either of these
+bounds                                                        entries of cu_seqlens
+window                                                        tokens in a buffer
+cached                                                        tokens in a cache
+kv_heads                                                      heads of keys and values
+valuedim                                                      features of a value head
 =========  ======  ======  =======  =======  =======  ======  ========================
 
 =============  ================================================================

@@ -6,9 +6,9 @@ from importlib import import_module
 import numpy as np
 import pytest
 
-from ssmref.conformance.cases.case import rounded
 from ssmref.conformance.catalogue import CASES
 from ssmref.conformance.outputs import flatten
+from ssmref.conformance.precision import dtype_of, rounded
 from ssmref.conformance.truth import truth
 from ssmref.conformance.verdict import LIMIT, PASSED, judge, judge_output
 from ssmref.ops import OPS
@@ -60,6 +60,29 @@ def test_golden_is_certified_by_other_forms_in_extended_precision(case):
             if output.endswith(".angle"):
                 error = np.minimum(error, np.abs(error - 2 * np.pi))
             assert np.all(error <= allowed), (name, output)
+
+
+# 1e10 is no float16.
+LOW = [
+    (case, dtype)
+    for dtype in ("bfloat16", "float16")
+    for case in CASES.values()
+    if dtype == "bfloat16" or case.family != "large-values"
+]
+
+
+@pytest.mark.parametrize(("case", "dtype"), LOW, ids=[f"{c.id}-{d}" for c, d in LOW])
+def test_float32_inside_a_low_dtype_passes(case, dtype):
+    """What a careful kernel does: float32 in registers, y rounded once."""
+    op, low = OPS[case.op], dtype_of(dtype)
+    expected = truth(case, low)
+    module = import_module(f"ssmref.golden.{op.module}")
+    arguments = rounded(expected.arguments, np.dtype(np.float32))
+    y, *states = flatten(op, getattr(module, op.function)(**arguments)).values()
+    outputs = dict(zip(op.outputs, (y.astype(low), *states), strict=True))
+    verdict = judge(case, expected, outputs)
+    assert verdict.status == PASSED
+    assert verdict.ratio <= ROOM
 
 
 def middle(y, value):

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from ...ops import OPS
+from ..precision import per_token, rounded
 from ..random import Draw
 
 # Rates A for a step of about 0.05: decays per token of 0.9999, 0.99, 0.9 and 0.3.
@@ -17,7 +19,7 @@ class Case:
     """One designed input of an op.
 
     `build` returns the arguments in float64 by name, options included; `reason` says
-    which mistake the case can see and others cannot.
+    which mistake the case can see and others cannot; `flags` name kinds of bugs.
     """
 
     op: str
@@ -26,6 +28,7 @@ class Case:
     reason: str
     build: Callable[[Draw], dict[str, Any]]
     level: str = "core"
+    flags: tuple[str, ...] = ()
 
     @property
     def id(self) -> str:
@@ -33,23 +36,8 @@ class Case:
         return f"{self.op}/{self.family}/{self.sizes}"
 
     def arguments(self, dtype: np.dtype) -> dict[str, Any]:
-        """Return the arguments with every floating array rounded to `dtype`."""
-        return rounded(self.build(Draw(self.id)), dtype)
-
-
-def rounded(arguments: dict[str, Any], dtype: np.dtype) -> dict[str, Any]:
-    """Return the arguments with every floating array, also of states, in `dtype`."""
-    return {name: _to(value, dtype) for name, value in arguments.items()}
-
-
-def _to(value: Any, dtype: np.dtype) -> Any:
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*(_to(part, dtype) for part in value))
-    if isinstance(value, np.ndarray) and np.iscomplexobj(value):
-        return value.astype(np.result_type(dtype, np.complex64))
-    if isinstance(value, np.ndarray) and np.issubdtype(value.dtype, np.floating):
-        return value.astype(dtype)
-    return value
+        """Return the arguments in the precision of `dtype`; see `precision`."""
+        return rounded(self.build(Draw(self.id)), dtype, per_token(OPS[self.op]))
 
 
 def family(

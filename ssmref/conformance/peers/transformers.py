@@ -118,7 +118,7 @@ def selective_scan(
         _channels_first(C),
         D=_tensor(D),
         z=_channels_first(z),
-        delta_bias=None,
+        delta_bias=_tensor(dt_bias),
         delta_softplus=dt_softplus,
         return_last_state=True,
     )

@@ -1,0 +1,81 @@
+"""What is rounded to the dtype of a case, and what eps is.
+
+A float32 or float64 case has every array in that dtype. A bfloat16 or float16 case is
+one of mixed precision, as kernels run it: what comes per token is in the low dtype,
+parameters and states are in float32, and so is every state that comes out. Its eps is
+that of the low dtype, for all outputs: products of a low dtype's matrices are allowed.
+"""
+
+from functools import cache
+from typing import Any, get_args, get_type_hints
+
+import numpy as np
+
+from ..ops import Op, implementation
+
+
+def dtype_of(name: str) -> np.dtype:
+    """Return a dtype by its name; bfloat16 is that of ml_dtypes."""
+    if name == "bfloat16":
+        import ml_dtypes
+
+        return np.dtype(ml_dtypes.bfloat16)
+    return np.dtype(name)
+
+
+def is_low(dtype: np.dtype) -> bool:
+    """Return whether `dtype` is one of mixed precision."""
+    return dtype.itemsize == 2
+
+
+def wide(dtype: np.dtype) -> np.dtype:
+    """Return the dtype of parameters and states in a case of `dtype`."""
+    return np.dtype(np.float32) if is_low(dtype) else dtype
+
+
+def eps_and_tiny(dtype: np.dtype) -> tuple[float, float]:
+    """Return the spacing of numbers at 1 and the smallest normal number."""
+    if dtype.name == "bfloat16":
+        return 2.0**-7, 2.0**-126
+    limits = np.finfo(dtype)
+    return float(limits.eps), float(limits.tiny)
+
+
+@cache
+def per_token(op: Op) -> frozenset[str]:
+    """Return the arguments that come per token: a row of them for each row of batch."""
+    golden = implementation(op, "ssmref.golden")
+    hints = get_type_hints(golden)
+    return frozenset(
+        name
+        for name, hint in hints.items()
+        if any(_starts_with_batch(kind) for kind in (get_args(hint) or (hint,)))
+        and name != "return"
+    )
+
+
+def _starts_with_batch(kind: Any) -> bool:
+    return getattr(kind, "dim_str", "").split()[:1] in (["batch"], ["*batch"])
+
+
+def rounded(
+    arguments: dict[str, Any], dtype: np.dtype, low: frozenset[str] = frozenset()
+) -> dict[str, Any]:
+    """Return the arguments with floating arrays in `dtype`, also those of states.
+
+    In mixed precision only the arguments in `low` are; the others are in float32.
+    """
+    return {
+        name: _to(value, dtype if name in low else wide(dtype))
+        for name, value in arguments.items()
+    }
+
+
+def _to(value: Any, dtype: np.dtype) -> Any:
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*(_to(part, dtype) for part in value))
+    if not isinstance(value, np.ndarray) or value.dtype.kind in "iub":
+        return value
+    if np.iscomplexobj(value):
+        return value.astype(np.result_type(wide(dtype), np.complex64))
+    return value.astype(dtype)
