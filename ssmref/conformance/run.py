@@ -1,8 +1,10 @@
 """Run cases on a candidate: every outcome becomes a verdict, never an exception."""
 
 import copy
+import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,12 @@ def verify(
 
 def verify_case(function: Callable, case: Case, dtype: np.dtype) -> Verdict:
     """Call `function` on one case and judge what it returns and leaves behind."""
+    start = time.perf_counter()
+    verdict = _verify_case(function, case, dtype)
+    return replace(verdict, seconds=time.perf_counter() - start)
+
+
+def _verify_case(function: Callable, case: Case, dtype: np.dtype) -> Verdict:
     op, expected = OPS[case.op], truth(case, dtype)
     arguments = copy.deepcopy(expected.arguments)
     try:

@@ -13,6 +13,8 @@ from .truth import Truth
 LIMIT = 30.0
 
 PASSED, FAILED, NOT_PROVIDED = "passed", "failed", "not provided"
+# A failure that a file of expected failures names, and a pass that it does not expect.
+EXPECTED, UNEXPECTED = "expected failure", "unexpected pass"
 
 
 @dataclass(frozen=True)
@@ -35,13 +37,19 @@ class Finding:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is said of an implementation on a case."""
+    """What is said of an implementation on a case.
+
+    `seconds` is how long the call took; `diagnosis` says, in sentences, what a failure
+    looks like.
+    """
 
     case: Case
     dtype: str
     status: str
     findings: tuple[Finding, ...] = ()
     message: str = ""
+    seconds: float = 0.0
+    diagnosis: tuple[str, ...] = ()
 
     @property
     def ratio(self) -> float:

@@ -1,0 +1,1 @@
+"""The commands besides `ssmref verify`, one module each."""
