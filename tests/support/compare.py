@@ -12,7 +12,7 @@ def error(actual: np.ndarray, expected: np.ndarray) -> float:
     """Return ``max |actual - expected| / max(|expected|, 1e-300)``; NaN if any."""
     if expected.size == 0:
         return 0.0
-    size = np.max(np.abs(expected))
+    size = float(np.max(np.abs(expected)))
     return float(np.max(np.abs(actual - expected)) / max(size, 1e-300))
 
 

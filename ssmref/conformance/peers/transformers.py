@@ -2,7 +2,8 @@
 
 Under judgement are the functions in PyTorch that its modules fall back to, with every
 Mamba model of the library on top of them. Layouts are translated and nothing else: what
-the library lacks raises NotImplementedError, also where it would ignore an option.
+the library lacks raises NotImplementedError, also where it would ignore an option. In
+half precision, outputs are rounded to the dtype of the input, as in the mixers.
 """
 
 import inspect
@@ -71,7 +72,8 @@ def causal_conv1d(
     seen = cache.update_conv_state(tokens, conv_kernel_size=width)
     y = _conv1d(seen, _tensor(weight), _tensor(bias), activation=activation)
     y = y[:, :, y.shape[2] - x.shape[1] :]
-    return _channels_last(y), _channels_last(cache.conv_states[0])[:, 1:]
+    state = cache.conv_states[0][:, :, 1:]
+    return _array(y.transpose(1, 2), x), _state(state.transpose(1, 2))
 
 
 def causal_conv1d_step(
@@ -88,7 +90,8 @@ def causal_conv1d_step(
     tokens = _channels_first(x if x.ndim == 3 else x[:, None])
     buffer = _channels_first(state)
     y = _conv1d_update(tokens, buffer, _tensor(weight), _tensor(bias), activation)
-    return _channels_last(y).reshape(x.shape), _channels_last(buffer)
+    y = _array(y.transpose(1, 2), x)
+    return y.reshape(x.shape), _state(buffer.transpose(1, 2))
 
 
 def selective_scan(
@@ -108,8 +111,7 @@ def selective_scan(
     """See `ssmref.golden.mamba1.selective_scan`; ``mamba_selective_scan``."""
     _lacks("initial state in mamba_selective_scan", initial_state)
     _lacks("packed sequences in mamba_selective_scan", cu_seqlens)
-    _one_group(B, 3)
-    _one_group(C, 3)
+    _one_group(B, C, axes=3)
     y, state = _selective_scan(
         _channels_first(u),
         _channels_first(dt),
@@ -122,7 +124,7 @@ def selective_scan(
         delta_softplus=dt_softplus,
         return_last_state=True,
     )
-    return _channels_last(y), state.numpy()
+    return _array(y.transpose(1, 2), u), _state(state)
 
 
 def selective_scan_step(
@@ -144,14 +146,13 @@ def selective_scan_step(
     ``mamba_selective_state_update``.
     """
     _lacks("slots in mamba_selective_state_update", slots)
-    _one_group(B, 2)
-    _one_group(C, 2)
+    _one_group(B, C, axes=2)
     arrays = (state, u, dt, A, B, C, D)
     h, *arguments = (_tensor(array) for array in arrays)
     y = _selective_update(
         h, *arguments, dt_bias=_tensor(dt_bias), dt_softplus=dt_softplus, z=_tensor(z)
     )
-    return y.numpy(), h.numpy()
+    return _array(y, u), _state(h)
 
 
 def ssd(
@@ -184,7 +185,7 @@ def ssd(
         dt_limit=dt_limit,
         return_final_states=True,
     )
-    return y.numpy(), state.numpy()
+    return _array(y, x), _state(state)
 
 
 def ssd_step(
@@ -223,7 +224,7 @@ def ssd_step(
         dt_softplus=dt_softplus,
         z=_tensor(z),
     )
-    return y.numpy(), h.numpy()
+    return _array(y, x), _state(h)
 
 
 def _lacks(feature: str, given: np.ndarray | None) -> None:
@@ -231,11 +232,11 @@ def _lacks(feature: str, given: np.ndarray | None) -> None:
         raise NotImplementedError(f"transformers has no {feature}")
 
 
-def _one_group(array: np.ndarray, axes: int) -> None:
-    """Refuse B or C unless (batch, [length,] state)."""
-    if array.ndim > axes:
+def _one_group(*projections: np.ndarray, axes: int) -> None:
+    """Refuse B or C unless it is (batch, [length,] state)."""
+    if any(X.ndim > axes for X in projections):
         raise NotImplementedError("transformers has no groups of B and C in Mamba-1")
-    if array.ndim < axes:
+    if any(X.ndim < axes for X in projections):
         raise NotImplementedError("transformers has no B and C that are constant")
 
 
@@ -243,7 +244,9 @@ def _tensor(array: np.ndarray | None) -> Any:
     """Return a copy, so that updates in place stay unseen."""
     if array is None:
         return None
-    if array.dtype != np.float32:
+    if array.dtype.name == "bfloat16":  # of ml_dtypes, which torch does not know
+        return torch.tensor(array.view(np.int16)).view(torch.bfloat16)
+    if array.dtype.name not in ("float32", "float16"):
         raise NotImplementedError(
             f"transformers computes the states of Mamba in float32, not {array.dtype}"
         )
@@ -254,11 +257,16 @@ def _channels_first(array: np.ndarray | None) -> Any:
     return None if array is None else _tensor(array).transpose(1, 2)
 
 
-def _channels_last(tensor: Any) -> np.ndarray:
-    return tensor.transpose(1, 2).numpy()
-
-
 def _per_dimension(array: np.ndarray | None, headdim: int) -> Any:
     if array is None or array.ndim == 2:
         return _tensor(array)
     return _tensor(array)[:, None].expand(-1, headdim)
+
+
+def _state(tensor: Any) -> np.ndarray:
+    return tensor.float().numpy()
+
+
+def _array(tensor: Any, like: np.ndarray) -> np.ndarray:
+    """Return y in the dtype of the input."""
+    return tensor.float().numpy().astype(like.dtype)

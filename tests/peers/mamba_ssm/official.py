@@ -32,6 +32,7 @@ gated = require("mamba_ssm.ops.triton.layernorm_gated", ENVIRONMENT)
 norms = require("mamba_ssm.ops.triton.layer_norm", ENVIRONMENT)
 mamba3 = require("mamba_ssm.ops.triton.mamba3.mamba3_siso_combined", ENVIRONMENT)
 mamba3_step = require("mamba_ssm.ops.triton.mamba3.mamba3_siso_step", ENVIRONMENT)
+rotary = require("mamba_ssm.ops.triton.mamba3.mamba3_mimo_rotary_step", ENVIRONMENT)
 
 
 def tensor(array: np.ndarray | None) -> Any:

@@ -10,7 +10,7 @@ from peers.mamba_ssm import official
 from support.compare import assert_close, error
 from support.mamba2_inputs import part, ssd_inputs
 
-from ssmref.conformance.cases.case import rounded
+from ssmref.conformance.precision import rounded
 from ssmref.golden import mamba2
 
 pytestmark = pytest.mark.peers

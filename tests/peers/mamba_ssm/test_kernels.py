@@ -8,13 +8,12 @@ from peers.mamba_ssm import official
 from support.compare import assert_close, error
 from support.mamba3_inputs import siso_example, step_of
 
-from ssmref.conformance.cases.case import Case, rounded
+from ssmref.conformance.cases.case import Case
 from ssmref.conformance.catalogue import cases_of
-from ssmref.conformance.outputs import flatten
-from ssmref.conformance.truth import truth
-from ssmref.conformance.verdict import PASSED, judge
+from ssmref.conformance.precision import rounded
+from ssmref.conformance.run import verify_case
+from ssmref.conformance.verdict import PASSED
 from ssmref.golden import layers, mamba3
-from ssmref.ops import OPS
 
 pytestmark = pytest.mark.peers
 SINGLE = np.dtype(np.float32)
@@ -44,9 +43,7 @@ def each_case(op, *lacks):
 @pytest.fixture
 def passes(record_property):
     def passes(case, function):
-        expected = truth(case, SINGLE)
-        outputs = flatten(OPS[case.op], function(**expected.arguments))
-        verdict = judge(case, expected, outputs)
+        verdict = verify_case(function, case, SINGLE)
         record_property("ratio", verdict.ratio)
         return verdict.status == PASSED
 
@@ -127,7 +124,7 @@ def test_siso_step():
     assert_close(state.ssm, after.ssm.astype(SINGLE), 1e-6)
     assert_close(state.k, after.k.astype(SINGLE), 1e-6)
     # The output is a product of the state and the query, both rounded to bfloat16.
-    assert 1e-4 < error(y, golden) < 2**-7
+    assert 1e-4 < error(y, golden) < 2**-6
 
 
 @pytest.mark.parametrize("norm_before_gate", [False, True])

@@ -5,9 +5,10 @@ import pytest
 from peers.mamba_ssm import official
 from support.compare import assert_close
 from support.mamba1_inputs import KINDS, selective_scan_inputs
+from support.mamba3_inputs import mimo_example, step_of
 
 from ssmref.conformance.catalogue import cases_of
-from ssmref.golden import layers, mamba1, mamba2
+from ssmref.golden import layers, mamba1, mamba2, mamba3
 
 pytestmark = pytest.mark.peers
 torch = official.torch
@@ -122,6 +123,23 @@ def test_packed_causal_conv1d():
         torch.tensor(x[0]), torch.tensor(bounds), 3
     )
     assert_close(official.channels_last(tails), state)
+
+
+@pytest.mark.parametrize("pairing", ["pairwise", "halved"])
+def test_rotation_of_mamba3_keys(pairing):
+    rng = np.random.default_rng(0)
+    call = step_of(mimo_example(rng, ranks=2)) | {"pairing": pairing}
+    _, after = mamba3.mimo_step(**call)
+    C, B = (np.repeat(call[name], 2, axis=2) for name in "CB")
+    arrays = (C, B, call["state"].angle, call["angles"], call["dt"])
+    biases = (call["C_bias"], call["B_bias"])
+    _, k, angle = official.rotary.apply_rotary_qk_inference_reference(
+        *map(torch.tensor, arrays),
+        *(torch.tensor(bias.swapaxes(0, 1)) for bias in biases),
+        rotate_pairwise=pairing == "pairwise",
+    )
+    assert_close(k.numpy(), after.k)
+    assert_close(np.exp(1j * angle.numpy()), np.exp(1j * after.angle))
 
 
 @pytest.mark.parametrize("gate", [False, True], ids=["plain", "gated"])

@@ -1,6 +1,5 @@
 """The bundled adapter translates layouts, refuses what is lacking, and adds nothing."""
 
-import copy
 import inspect
 import subprocess
 import sys
@@ -10,9 +9,9 @@ import pytest
 from peers.requirement import keep_apart_from, require
 
 from ssmref.conformance.catalogue import cases_of
-from ssmref.conformance.outputs import flatten
-from ssmref.conformance.truth import truth
-from ssmref.conformance.verdict import PASSED, judge
+from ssmref.conformance.precision import dtype_of
+from ssmref.conformance.run import verify_case
+from ssmref.conformance.verdict import NOT_PROVIDED, PASSED
 from ssmref.ops import OPS, implementation
 
 keep_apart_from("mamba_ssm")
@@ -52,8 +51,8 @@ def lacking(op, arguments):
     return False
 
 
-def call(op, arguments):
-    return getattr(adapter, OPS[op].function)(**arguments)
+def function(op):
+    return getattr(adapter, OPS[op].function)
 
 
 def test_all_ops_of_the_library_are_offered():
@@ -63,7 +62,7 @@ def test_all_ops_of_the_library_are_offered():
 @pytest.mark.parametrize("name", OFFERED)
 def test_signature_is_that_of_golden(name):
     golden = implementation(OPS[name], "ssmref.golden")
-    theirs = getattr(adapter, OPS[name].function)
+    theirs = function(name)
     for ours, other in zip(*map(_parameters, (golden, theirs)), strict=True):
         assert (ours.name, ours.kind, ours.default) == (
             other.name,
@@ -76,19 +75,16 @@ def _parameters(function):
     return inspect.signature(function).parameters.values()
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
-def test_case_passes_or_is_refused(case, record_property):
-    expected = truth(case, SINGLE)
-    if lacking(case.op, expected.arguments):
-        with pytest.raises(NotImplementedError, match="transformers"):
-            call(case.op, expected.arguments)
-        return
-    arguments = copy.deepcopy(expected.arguments)
-    verdict = judge(case, expected, flatten(OPS[case.op], call(case.op, arguments)))
+def test_case_passes_or_is_refused(case, dtype, record_property):
+    verdict = verify_case(function(case.op), case, dtype_of(dtype))
     record_property("ratio", verdict.ratio)
-    assert verdict.status == PASSED
-    for name, value in expected.arguments.items():
-        np.testing.assert_array_equal(arguments[name], value)
+    if lacking(case.op, case.arguments(SINGLE)):
+        assert verdict.status == NOT_PROVIDED
+        assert verdict.message.startswith("transformers ")
+    else:
+        assert verdict.status == PASSED
 
 
 @pytest.mark.parametrize("op", LACKS)
@@ -101,7 +97,7 @@ def test_what_passes_is_not_vacuous(op):
 def test_double_precision_is_refused(op):
     arguments = cases_of(op)[0].arguments(np.dtype(np.float64))
     with pytest.raises(NotImplementedError, match="float32, not float64"):
-        call(op, arguments)
+        function(op)(**arguments)
 
 
 WITH_KERNELS = """
