@@ -43,12 +43,13 @@ def ssd(
 def chunk(x, dt, A, B, C, h):
     """Return y of one chunk and the state after it, from the state before it."""
     total = np.cumsum(dt * A, axis=1)
-    span = total[:, :, None] - total[:, None]
+    # Rounding may make a difference of huge sums positive, and exp of it infinite.
+    span = np.minimum(total[:, :, None] - total[:, None], 0)
     past = np.tri(x.shape[1], dtype=bool)[:, :, None]
     decay = np.where(past, np.exp(np.where(past, span, 0)), 0)
     inside = np.einsum("bthn,bshn,btsh->btsh", C, B, decay)
     y = np.einsum("btsh,bsh,bshp->bthp", inside, dt, x)
     y += np.einsum("bth,bthn,bhpn->bthp", np.exp(total), C, h)
-    left = np.exp(total[:, -1:] - total) * dt
+    left = np.exp(np.minimum(total[:, -1:] - total, 0)) * dt
     h = np.exp(total[:, -1])[..., None, None] * h
     return y, h + np.einsum("bsh,bshp,bshn->bhpn", left, x, B)

@@ -36,6 +36,13 @@ MAMBA3 = (
     "final_state.k",
     "final_state.v",
 )
+SSD_STAGES = ("dt", "log_decay", "chunk_states", "entering_states", *Y_STATE)
+SCAN_STAGES = ("dt", "decay", "drive", "states", *Y_STATE)
+SISO_STAGES = (
+    *("turn", "gamma", "scale", "q", "k", "log_decay", "entering_states"),
+    *MAMBA3,
+)
+SERVE = ("y", "final_state.conv", "final_state.ssm")
 
 _OPS = (
     Op("layers", "causal_conv1d", Y_STATE, ("fft",)),
@@ -77,6 +84,16 @@ _OPS = (
         ("quadratic", "blocked"),
     ),
     Op("attention", "attention_step", ("y", "final_state.k", "final_state.v")),
+    Op("caches", "serve", SERVE, ("stepwise",)),
+    Op("caches", "snapshots", ("states",), ("blockwise",)),
+    Op("parameters", "mamba_rate", ("A",)),
+    Op("parameters", "mamba2_step_size", ("dt",)),
+    Op("parameters", "mamba3_rate", ("A",)),
+    Op("parameters", "falcon_mamba_projections", ("dt", "B", "C")),
+    Op("parameters", "falcon_h1_projections", ("z", "x", "B", "C", "dt")),
+    Op("stages", "ssd_stages", SSD_STAGES, ("passing",)),
+    Op("stages", "selective_scan_stages", SCAN_STAGES, ("blelloch",)),
+    Op("stages", "siso_stages", SISO_STAGES, ("scaled",)),
 )
 OPS: dict[str, Op] = {op.name: op for op in _OPS}
 

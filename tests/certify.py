@@ -18,7 +18,20 @@ from support.exact import cast
 from ssmref.conformance.outputs import flatten
 from ssmref.ops import OPS, Op, implementation
 
-MODULES = ("layers", "mamba1", "mamba2", "mamba3", "s4", "s4d", "s5", "h3", "attention")
+MODULES = (
+    "layers",
+    "mamba1",
+    "mamba2",
+    "mamba3",
+    "s4",
+    "s4d",
+    "s5",
+    "h3",
+    "attention",
+    "caches",
+    "parameters",
+    "stages",
+)
 SEEDS = range(5)
 EPS = float(np.finfo(np.float64).eps)
 

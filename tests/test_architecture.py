@@ -26,9 +26,11 @@ ALLOWED = {
         "ssmref.golden",
     }
     | {"ssmref.conformance.peers"},  # the folder, to list it; adapters load by name
-    "ssmref.conformance.peers": {"numpy", "torch", "transformers"},
-    "ssmref.cli": {"click", "numpy", "rich", "ssmref", "ssmref.ops"}
-    | {"ssmref.conformance"},
+    "ssmref.conformance.peers": {"numpy", "ssmref.golden", "ssmref.conformance"}
+    | {"torch", "transformers", "jax", "mambapy", "mamba_ssm", "causal_conv1d", "s5"}
+    | {"triton"},
+    "ssmref.commands": {"click", "numpy", "rich", "ssmref.ops", "ssmref.conformance"},
+    "ssmref.cli": {"click", "ssmref", "ssmref.commands"},
     "ssmref.__main__": {"ssmref.cli"},
     "ssmref": set(),
 }
@@ -92,7 +94,14 @@ def test_imports_keep_their_direction(name):
 
 
 def test_every_folder_is_checked():
-    for prefix in ("golden", "models", "conformance", "conformance.cases", "gpu"):
+    for prefix in (
+        "golden",
+        "models",
+        "commands",
+        "conformance",
+        "conformance.bugs",
+        "gpu",
+    ):
         assert sum(m.startswith(f"ssmref.{prefix}") for m in MODULES) >= 2, prefix
     assert len(MODULES) > 30
 

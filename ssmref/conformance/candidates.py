@@ -6,10 +6,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib import import_module, util
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..ops import OPS, Op, implementation
 from . import peers
+
+if TYPE_CHECKING:
+    from .programs import Program
 
 
 class TargetError(Exception):
@@ -25,7 +28,7 @@ class Candidate:
     """An implementation: its name for the user and its functions by op name."""
 
     name: str
-    functions: Mapping[str, Callable]
+    functions: "Mapping[str, Callable | Program]"
 
 
 def peer_names() -> list[str]:
@@ -110,13 +113,13 @@ def call(function: Callable, op: Op, arguments: Mapping[str, Any]) -> Any:
     candidate has no argument of that name or says so by NotImplementedError.
     """
     golden = inspect.signature(implementation(op, "ssmref.golden")).parameters
-    by_name = inspect.Parameter.KEYWORD_ONLY
-    inputs = [arguments[n] for n, p in golden.items() if p.kind is not by_name]
-    options = {
-        n: arguments[n]
-        for n, p in golden.items()
-        if p.kind is by_name and n in arguments
-    }
+    by_position = [
+        name
+        for name, p in golden.items()
+        if p.default is p.empty and p.kind is not p.KEYWORD_ONLY
+    ]
+    inputs = [arguments[name] for name in by_position]
+    options = {n: v for n, v in arguments.items() if n not in by_position}
     if missing := [n for n in options if not _accepts(function, n)]:
         raise NotProvidedError(f"it has no argument {', '.join(missing)}")
     try:

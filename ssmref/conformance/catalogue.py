@@ -1,18 +1,52 @@
 """All cases, by op and by id."""
 
 from ..ops import OPS
-from .cases import layers, mamba1, mamba2, mamba3
+from .cases import (
+    attention,
+    caches,
+    endurance,
+    extended,
+    h3,
+    layers,
+    mamba1,
+    mamba2,
+    mamba3,
+    norms,
+    parameters,
+    s4,
+    s5,
+    stages,
+)
 from .cases.case import Case
 
-_CASES = (*layers.CASES, *mamba1.CASES, *mamba2.CASES, *mamba3.CASES)
-CASES: dict[str, Case] = {case.id: case for case in _CASES}
+_CASES: tuple[Case, ...] = (
+    *layers.CASES,
+    *norms.CASES,
+    *mamba1.CASES,
+    *mamba2.CASES,
+    *mamba3.CASES,
+    *s4.CASES,
+    *s5.CASES,
+    *h3.CASES,
+    *attention.CASES,
+    *caches.CASES,
+    *parameters.CASES,
+    *stages.CASES,
+)
+# From what everybody should run to what takes minutes or tolerates less.
+LEVELS = ("core", "extended", "long", "precision")
+_ALL = (*_CASES, *extended.EXTENDED, *endurance.ENDURANCE)
+ALL_CASES: dict[str, Case] = {case.id: case for case in _ALL}
+CASES: dict[str, Case] = {i: c for i, c in ALL_CASES.items() if c.level == "core"}
 
 
-def cases_of(op: str) -> list[Case]:
-    """Return the cases of an op in the order of the catalogue."""
-    return [case for case in CASES.values() if case.op == op]
+def cases_of(op: str, level: str = "core") -> list[Case]:
+    """Return the cases of an op at one of the `LEVELS`, in the catalogue's order."""
+    if level not in LEVELS:
+        raise ValueError(f"level is {level!r}; it needs to be one of {LEVELS}")
+    return [c for c in ALL_CASES.values() if c.op == op and c.level == level]
 
 
 def covered_ops() -> list[str]:
-    """Return the ops that have cases, in the order of the table of ops."""
+    """Return the ops that have core cases, in the order of the table of ops."""
     return [op for op in OPS if cases_of(op)]

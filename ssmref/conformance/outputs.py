@@ -6,6 +6,7 @@ from typing import Any, get_args, get_type_hints
 import numpy as np
 
 from ..ops import Op, implementation
+from .arrays import to_numpy
 
 
 class MalformedResultError(Exception):
@@ -36,7 +37,7 @@ def _leaves(result: Any) -> list:
 
 def _array(name: str, value: Any) -> np.ndarray:
     try:
-        array = np.asarray(value)
+        array = to_numpy(value)
     except Exception as error:
         raise MalformedResultError(f"{name} is no array: {error}") from error
     if array.dtype.kind not in "fciu" and array.dtype.name != "bfloat16":

@@ -10,11 +10,28 @@ from ..ops import OPS, implementation
 from .cases.case import Case
 from .outputs import flatten
 from .precision import rounded
-from .scales import layers, mamba1, mamba2, mamba3
+from .scales import (
+    attention,
+    caches,
+    h3,
+    layers,
+    mamba1,
+    mamba2,
+    mamba3,
+    parameters,
+    s4,
+    s4d,
+    s5,
+    stages,
+)
 
 SCALES = {
     "layers.causal_conv1d": layers.causal_conv1d,
     "layers.causal_conv1d_step": layers.causal_conv1d_step,
+    "layers.causal_conv1d_step_circular": layers.causal_conv1d_step_circular,
+    "layers.rms_norm": layers.rms_norm,
+    "layers.rms_norm_gated": layers.rms_norm_gated,
+    "layers.layer_norm": layers.layer_norm,
     "mamba1.selective_scan": mamba1.selective_scan,
     "mamba1.selective_scan_step": mamba1.selective_scan_step,
     "mamba2.ssd": mamba2.ssd,
@@ -23,6 +40,26 @@ SCALES = {
     "mamba3.siso_step": mamba3.siso_step,
     "mamba3.mimo": mamba3.mimo,
     "mamba3.mimo_step": mamba3.mimo_step,
+    "s4.s4": s4.s4,
+    "s4.s4_step": s4.s4_step,
+    "s4d.s4d": s4d.s4d,
+    "s4d.s4d_step": s4d.s4d_step,
+    "s5.s5": s5.s5,
+    "s5.s5_step": s5.s5_step,
+    "h3.h3": h3.h3,
+    "h3.h3_step": h3.h3_step,
+    "attention.attention": attention.attention,
+    "attention.attention_step": attention.attention_step,
+    "caches.serve": caches.serve,
+    "caches.snapshots": caches.snapshots,
+    "parameters.mamba_rate": parameters.mamba_rate,
+    "parameters.mamba2_step_size": parameters.mamba2_step_size,
+    "parameters.mamba3_rate": parameters.mamba3_rate,
+    "parameters.falcon_mamba_projections": parameters.falcon_mamba_projections,
+    "parameters.falcon_h1_projections": parameters.falcon_h1_projections,
+    "stages.ssd_stages": stages.ssd_stages,
+    "stages.selective_scan_stages": stages.selective_scan_stages,
+    "stages.siso_stages": stages.siso_stages,
 }
 
 

@@ -22,7 +22,18 @@ _SINGULAR = {
     "angles": "angle",
     "window": "buffer entry",
     "width-1": "buffer entry",
+    "groups": "group",
+    "chunks": "chunk",
+    "chunk": "token of the chunk",
+    "snapshots": "snapshot",
+    "outputs": "output",
+    "taps": "tap",
+    "cached": "cached token",
+    "kv_heads": "key head",
+    "valuedim": "dimension",
 }
+# Axes that stand for any number of axes: what these are, where there are few.
+_SEVERAL = {"*batch": ("batch", "length", "heads"), "*rest": ("length", "channels")}
 
 
 def where(
@@ -48,9 +59,17 @@ def _places(
 
 def _names(words: tuple[str, ...], rank: int) -> list[str]:
     """Spell out an axis that stands for any number of axes (a step's y)."""
-    names = [w for w in words if not w.startswith("*")]
-    missing = rank - len(names)
-    return names[:1] + ["length", "channels"][2 - missing :] + names[1:]
+    names = []
+    for word in words:
+        count = rank - len(words) + 1 if word.startswith("*") else 1
+        names += _spelled(word, count)
+    return names
+
+
+def _spelled(word: str, count: int) -> tuple[str, ...]:
+    if word == "*rest":  # without time where there is one axis
+        return _SEVERAL[word][2 - count :]
+    return _SEVERAL.get(word, (word.lstrip("*"),) * count)[:count]
 
 
 def _in_pack(cu_seqlens: np.ndarray, token: int) -> str:

@@ -196,8 +196,8 @@ BUGS = {
 @pytest.mark.parametrize("name", BUGS)
 def test_bug_fails_where_it_shows_and_only_there(name):
     op, wrong, exposing, blind = BUGS[name]
-    candidate = Candidate("wrong", {op: wrong})
-    verdicts = list(verify(candidate, cases_of(op), F32))
+    cases = [case for case in cases_of(op) if case.family in (*exposing, *blind)]
+    verdicts = verify(Candidate("wrong", {op: wrong}), cases, F32)
     status = {v.case.family: v.status for v in verdicts}
     for family in exposing:
         assert status[family] == FAILED, family

@@ -1,26 +1,25 @@
 """The cases are what the catalogue says of them."""
 
 import inspect
+import re
 
 import numpy as np
 import pytest
 
-from ssmref.conformance.catalogue import _CASES, CASES, cases_of, covered_ops
+from ssmref.conformance.cases.flags import FLAGS
+from ssmref.conformance.catalogue import (
+    _ALL,
+    ALL_CASES,
+    CASES,
+    LEVELS,
+    cases_of,
+    covered_ops,
+)
 from ssmref.conformance.truth import SCALES, truth
 from ssmref.ops import OPS, implementation
 
-JUDGED = (
-    "layers.causal_conv1d",
-    "layers.causal_conv1d_step",
-    "mamba1.selective_scan",
-    "mamba1.selective_scan_step",
-    "mamba2.ssd",
-    "mamba2.ssd_step",
-    "mamba3.siso",
-    "mamba3.siso_step",
-    "mamba3.mimo",
-    "mamba3.mimo_step",
-)
+# Ops of few options; all others have a dozen cases or more.
+FEWEST = {"parameters": 5, "stages": 7}
 F32 = np.dtype(np.float32)
 
 
@@ -32,17 +31,46 @@ def arrays(arguments):
 
 
 def test_every_op_has_cases():
-    assert covered_ops() == list(JUDGED)
-    assert set(SCALES) == set(JUDGED)
-    for op in JUDGED:
-        assert len(cases_of(op)) >= 12
+    assert covered_ops() == list(OPS)
+    assert set(SCALES) == set(OPS)
+    for op in OPS:
+        assert len(cases_of(op)) >= FEWEST.get(op.split(".")[0], 12), op
+    assert len(CASES) >= 250
 
 
 def test_ids_are_unique():
-    assert len(CASES) == len(_CASES)
+    assert len(ALL_CASES) == len(_ALL)
 
 
-@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_levels():
+    assert {case.level for case in _ALL} == set(LEVELS)
+    assert all(case.level == "core" for case in CASES.values())
+    for op in OPS:
+        assert cases_of(op) == [c for c in CASES.values() if c.op == op]
+    with pytest.raises(ValueError, match="level is 'all'; it needs to be one of"):
+        cases_of("mamba2.ssd", "all")
+
+
+SCANS = ("mamba1.selective_scan", "mamba2.ssd", "mamba3.siso")
+
+
+@pytest.mark.parametrize("op", SCANS)
+def test_scans_have_many_extended_families_and_a_long_case(op):
+    assert len({case.family for case in cases_of(op, "extended")}) >= 20
+    (case,) = cases_of(op, "long")
+    x = next(iter(case.arguments(F32).values()))
+    assert x.shape[0] == 1
+    assert x.shape[1] > 2**16
+
+
+ORDINARY = [case for case in ALL_CASES.values() if "nan" not in case.flags]
+
+
+def ids(cases):
+    return [case.id for case in cases]
+
+
+@pytest.mark.parametrize("case", ORDINARY, ids=ids(ORDINARY))
 def test_arguments_are_the_ops_and_finite(case):
     golden = implementation(OPS[case.op], "ssmref.golden")
     arguments = case.arguments(F32)
@@ -96,3 +124,45 @@ def _first_by_hand():
 
 
 FIRST = _first_by_hand()
+
+
+def test_every_case_has_flags_that_are_known_and_every_flag_a_case():
+    assert all(case.flags for case in ALL_CASES.values())
+    used = {flag for case in ALL_CASES.values() for flag in case.flags}
+    assert used == set(FLAGS)
+
+
+@pytest.mark.parametrize("name", FLAGS)
+def test_a_flag_says_what_and_where(name):
+    flag = FLAGS[name]
+    assert name == name.lower()
+    assert len(flag.bug) > 20
+    assert len(flag.effect) > 15
+    for link in flag.links:
+        assert re.fullmatch(
+            r"https://github\.com/[\w.-]+/[\w.-]+/(issues|pull|commit)/[0-9a-f]+", link
+        )
+
+
+FLAGGED = [
+    ("mamba2.ssd/groups-inner/b2l37h6g2", {"groups", "batch"}),
+    ("mamba2.ssd/packed/l140", {"packing", "initial-state", "chunk-boundary"}),
+    ("mamba2.ssd/chunk/l64", {"chunk-boundary"}),
+    ("mamba2.ssd_step/softplus-tails/b8", {"softplus", "softplus-tail", "step"}),
+    ("s5.s5/bidirectional/b2l27", {"bidirectional"}),
+    ("layers.rms_norm_gated/groups/l5d12", {"norm-groups", "gate-order"}),
+]
+
+
+@pytest.mark.parametrize(("case", "flags"), FLAGGED)
+def test_flags_follow_from_what_a_case_gives(case, flags):
+    assert flags <= set(CASES[case].flags)
+
+
+def test_flags_are_not_given_away():
+    """A flag that every case has would say nothing."""
+    for flag in FLAGS:
+        share = np.mean([flag in case.flags for case in CASES.values()])
+        assert share < 2 / 3, flag
+    assert "groups" not in CASES["mamba2.ssd/plain/b2l37h3p5n4"].flags
+    assert "packing" not in CASES["mamba2.ssd/chunk/l64"].flags

@@ -12,10 +12,10 @@ from ssmref.conformance.candidates import (
     load_peer,
 )
 from ssmref.conformance.catalogue import CASES, cases_of
-from ssmref.conformance.report import conclusion, exit_status, repeat
+from ssmref.conformance.report.results import repeat
 from ssmref.conformance.run import verify, verify_case
 from ssmref.conformance.truth import truth
-from ssmref.conformance.verdict import FAILED, NOT_PROVIDED, PASSED, Verdict
+from ssmref.conformance.verdict import FAILED, NOT_PROVIDED, PASSED
 from ssmref.conformance.words import where
 from ssmref.golden import mamba1, mamba2, mamba3
 from ssmref.ops import OPS
@@ -121,19 +121,6 @@ def test_one_fault_does_not_stop_the_others():
         verify(Candidate("x", {"mamba2.ssd": fails_when_packed}), [PACKED, PLAIN], F32)
     )
     assert [v.status for v in found] == [FAILED, PASSED]
-
-
-def status_of(*statuses):
-    verdicts = [Verdict(PLAIN, "float32", s) for s in statuses]
-    return exit_status(verdicts), conclusion(verdicts).split(":")[0]
-
-
-def test_exit_status_is_zero_only_if_everything_ran_and_passed():
-    assert status_of(PASSED, PASSED) == (0, "PASSED")
-    assert status_of(PASSED, FAILED, NOT_PROVIDED) == (1, "FAILED")
-    assert status_of(PASSED, NOT_PROVIDED) == (3, "INCOMPLETE")
-    assert status_of(NOT_PROVIDED) == (3, "NOTHING RAN")
-    assert status_of() == (3, "NOTHING RAN")
 
 
 def test_targets():

@@ -9,6 +9,7 @@ import numpy as np
 from ...ops import OPS
 from ..precision import per_token, rounded
 from ..random import Draw
+from .flags import flags_of
 
 # Rates A for a step of about 0.05: decays per token of 0.9999, 0.99, 0.9 and 0.3.
 RATES = (-0.002, -0.2, -2.0, -24.0)
@@ -35,6 +36,9 @@ class Case:
         """The stable, readable name: ``mamba2.ssd/groups-inner/g2h6l37``."""
         return f"{self.op}/{self.family}/{self.sizes}"
 
+    def __str__(self) -> str:
+        return self.id
+
     def arguments(self, dtype: np.dtype) -> dict[str, Any]:
         """Return the arguments in the precision of `dtype`; see `precision`."""
         return rounded(self.build(Draw(self.id)), dtype, per_token(OPS[self.op]))
@@ -43,16 +47,29 @@ class Case:
 def family(
     op: str, arguments: Callable[..., dict[str, Any]], **rows: tuple[str, dict]
 ) -> Iterator[Case]:
-    """Yield one case per row: ``family_name=(reason, keyword arguments)``.
+    """Yield one core case per row: ``family_name=(reason, keyword arguments)``.
 
     The sizes in the id are those that the row states.
     """
     for name, (reason, sizes) in rows.items():
+        yield member(op, arguments, name.replace("_", "-"), reason, sizes)
 
-        def build(draw: Draw, sizes: dict = sizes) -> dict[str, Any]:
-            return arguments(draw, **sizes)
 
-        yield Case(op, name.replace("_", "-"), _label(sizes), reason, build)
+def member(
+    op: str,
+    arguments: Callable[..., dict[str, Any]],
+    name: str,
+    reason: str,
+    sizes: dict[str, Any],
+    level: str = "core",
+) -> Case:
+    """Return the case of a family that has these sizes."""
+
+    def build(draw: Draw) -> dict[str, Any]:
+        return arguments(draw, **sizes)
+
+    flags = flags_of(op, name, sizes)
+    return Case(op, name, _label(sizes), reason, build, level, flags)
 
 
 _LETTERS = {
@@ -61,10 +78,16 @@ _LETTERS = {
     "channels": "d",
     "heads": "h",
     "headdim": "p",
+    "kv_heads": "kv",
+    "valuedim": "v",
+    "cached": "c",
+    "inputs": "i",
+    "outputs": "o",
     "groups": "g",
     "ranks": "r",
     "state": "n",
     "width": "w",
+    "taps": "k",
     "angles": "s",
 }
 

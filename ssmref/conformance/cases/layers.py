@@ -1,4 +1,4 @@
-"""Cases of the causal convolution, its step and the gated norm."""
+"""Cases of the causal convolution and its steps."""
 
 from typing import Any
 
@@ -31,9 +31,10 @@ def _arguments(
     return arguments
 
 
-def _conv(
+def convolution(
     draw: Draw, *, lengths: tuple[int, ...] = (), initial: bool = False, **sizes: Any
 ) -> dict[str, Any]:
+    """Draw a sequence or a pack."""
     arguments = _arguments(draw, **sizes)
     channels, width = arguments["weight"].shape
     rows = len(lengths) or len(arguments["x"])
@@ -44,7 +45,7 @@ def _conv(
     return arguments
 
 
-def _step(
+def step(
     draw: Draw,
     *,
     window: int = 3,
@@ -52,6 +53,7 @@ def _step(
     pool: int = 0,
     **sizes: Any,
 ) -> dict[str, Any]:
+    """Draw new tokens and the buffers that they meet."""
     arguments = _arguments(draw, **sizes)
     batch, channels = arguments["x"].shape[0], arguments["weight"].shape[0]
     arguments["state"] = draw.normal("state", pool or batch, window, channels)
@@ -60,12 +62,21 @@ def _step(
     return arguments
 
 
+def circular(
+    draw: Draw, *, position: tuple[int, ...] = (0,), **sizes: Any
+) -> dict[str, Any]:
+    """Draw new tokens, circular buffers and how many tokens these have seen."""
+    arguments = step(draw, **sizes)
+    arguments["position"] = np.resize(np.array(position, np.int64), len(arguments["x"]))
+    return arguments
+
+
 ALL = {"bias": True, "silu": True}
 
 CASES: tuple[Case, ...] = (
     *family(
         "layers.causal_conv1d",
-        _conv,
+        convolution,
         smallest=("one of everything", {"length": 1, "channels": 1, "width": 1}),
         plain=(
             "sizes that differ on every axis: the last tap meets the current input",
@@ -113,7 +124,7 @@ CASES: tuple[Case, ...] = (
     ),
     *family(
         "layers.causal_conv1d_step",
-        _step,
+        step,
         smallest=("one of everything", {"channels": 1, "width": 1, "window": 1}),
         plain=("sizes that differ on every axis", {"batch": 2, "channels": 5}),
         width_two=("a state of one input", {"batch": 2, "width": 2, "window": 1}),
@@ -150,6 +161,76 @@ CASES: tuple[Case, ...] = (
                 "window": 5,
                 "slots": (1, -1, 3),
                 "pool": 4,
+                **ALL,
+            },
+        ),
+    ),
+    *family(
+        "layers.causal_conv1d_step_circular",
+        circular,
+        smallest=("one of everything", {"channels": 1, "width": 1, "window": 1}),
+        plain=(
+            "sizes that differ on every axis, rows at positions of their own",
+            {"batch": 2, "channels": 5, "window": 4, "position": (5, 2)},
+        ),
+        start=(
+            "position 0: the buffer counts as it is, its zeros too",
+            {"batch": 2, "window": 4, "position": (0,)},
+        ),
+        shortest_window=(
+            "a buffer of width - 1: the oldest input is overwritten",
+            {"batch": 4, "position": (0, 1, 2, 3)},
+        ),
+        every_phase=(
+            "each place in the buffer where the newest input can lie",
+            {"batch": 5, "window": 5, "position": (10, 11, 12, 13, 14)},
+        ),
+        far_position=(
+            "positions beyond 2^31: no 32-bit counter",
+            {"batch": 2, "window": 4, "position": (2**31 + 3, 2**40 + 1)},
+        ),
+        width_two=("a filter of two", {"batch": 2, "width": 2, "window": 1}),
+        wide_window=(
+            "a buffer wider than the filter: what is older is not used",
+            {"batch": 2, "window": 7, "position": (3, 9)},
+        ),
+        several_tokens=(
+            "several tokens at once wrap around the end of the buffer",
+            {"batch": 2, "length": 3, "window": 4, "position": (2, 3), **ALL},
+        ),
+        many_tokens=(
+            "more tokens than the buffer holds",
+            {"batch": 2, "length": 9, "window": 4, "position": (1, 6), **ALL},
+        ),
+        bias=("the bias is added once", {"batch": 2, "bias": True, "position": (7,)}),
+        silu=("the buffer stays raw", {"batch": 3, "position": (4,), **ALL}),
+        slots=(
+            "rows use the slots that they name, each at its own position",
+            {"batch": 3, "slots": (4, 0, 2), "pool": 6, "position": (1, 5, 3)},
+        ),
+        padding_slots=(
+            "a negative slot is padding: output 0, no state changes",
+            {
+                "batch": 4,
+                "slots": (3, -1, 0, -1),
+                "pool": 5,
+                "position": (2, 0, 7, 0),
+            },
+        ),
+        large_values=(
+            "magnitudes of 1e10",
+            {"batch": 2, "scale": 1e10, "position": (3,)},
+        ),
+        everything=(
+            "all options at once",
+            {
+                "batch": 3,
+                "length": 6,
+                "channels": 7,
+                "window": 5,
+                "slots": (1, -1, 3),
+                "pool": 4,
+                "position": (8, 0, 3),
                 **ALL,
             },
         ),

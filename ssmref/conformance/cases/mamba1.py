@@ -53,9 +53,10 @@ def _arguments(
     return arguments
 
 
-def _scan(
+def scan(
     draw: Draw, *, lengths: tuple[int, ...] = (), initial: bool = False, **sizes: Any
 ) -> dict[str, Any]:
+    """Draw a sequence or a pack."""
     arguments = _arguments(draw, **sizes)
     rows = len(lengths) or len(arguments["u"])
     if initial:
@@ -65,9 +66,10 @@ def _scan(
     return arguments
 
 
-def _step(
+def step(
     draw: Draw, *, slots: tuple[int, ...] = (), pool: int = 0, **sizes: Any
 ) -> dict[str, Any]:
+    """Draw one token and the states that it meets."""
     arguments = _arguments(draw, **sizes)
     rows = pool or len(arguments["u"])
     arguments["state"] = _state(draw, arguments["A"], rows)
@@ -90,7 +92,7 @@ TAILS = (-50.0, -17.5, 20.0, 20.5, 90.0)
 CASES: tuple[Case, ...] = (
     *family(
         "mamba1.selective_scan",
-        _scan,
+        scan,
         smallest=("one of everything", {"length": 1, "channels": 1, "state": 1}),
         plain=(
             "sizes that differ on every axis: a swapped axis cannot fit",
@@ -179,7 +181,7 @@ CASES: tuple[Case, ...] = (
     ),
     *family(
         "mamba1.selective_scan_step",
-        _step,
+        step,
         smallest=("one of everything", {"channels": 1, "state": 1}),
         plain=(
             "sizes that differ on every axis",

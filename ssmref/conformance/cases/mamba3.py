@@ -60,9 +60,10 @@ def _arguments(
     return arguments
 
 
-def _scan(
+def scan(
     draw: Draw, *, lengths: tuple[int, ...] = (), initial: bool = False, **sizes: Any
 ) -> dict[str, Any]:
+    """Draw a sequence or a pack."""
     arguments = _arguments(draw, **sizes)
     if initial:
         rows = len(lengths) or len(arguments["x"])
@@ -72,9 +73,10 @@ def _scan(
     return arguments
 
 
-def _step(
+def step(
     draw: Draw, *, slots: tuple[int, ...] = (), pool: int = 0, **sizes: Any
 ) -> dict[str, Any]:
+    """Draw one token and the states that it meets."""
     arguments = _arguments(draw, **sizes)
     arguments["state"] = _state(draw, arguments, pool or len(arguments["x"]))
     if slots:
@@ -265,7 +267,7 @@ STEPS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def _siso(rows: dict[str, tuple[str, dict]]) -> dict[str, tuple[str, dict]]:
+def siso(rows: dict[str, tuple[str, dict]]) -> dict[str, tuple[str, dict]]:
     """Return the families for SISO, which has neither ranks nor projections."""
     adapted = {}
     for name, (reason, sizes) in rows.items():
@@ -275,7 +277,7 @@ def _siso(rows: dict[str, tuple[str, dict]]) -> dict[str, tuple[str, dict]]:
     return adapted
 
 
-def _mimo(rows: dict[str, tuple[str, dict]]) -> dict[str, tuple[str, dict]]:
+def mimo(rows: dict[str, tuple[str, dict]]) -> dict[str, tuple[str, dict]]:
     """Return the families for MIMO, with two ranks."""
     adapted = {}
     for name, (reason, sizes) in rows.items():
@@ -285,12 +287,12 @@ def _mimo(rows: dict[str, tuple[str, dict]]) -> dict[str, tuple[str, dict]]:
 
 
 CASES: tuple[Case, ...] = (
-    *family("mamba3.siso", _scan, **_siso(SCANS)),
-    *family("mamba3.siso_step", _step, **_siso(STEPS)),
+    *family("mamba3.siso", scan, **siso(SCANS)),
+    *family("mamba3.siso_step", step, **siso(STEPS)),
     *family(
         "mamba3.mimo",
-        _scan,
-        **_mimo(SCANS),
+        scan,
+        **mimo(SCANS),
         one_rank=(
             "a single rank, as in SISO but halved",
             {"length": 12, "ranks": 1, "options": PROJECTIONS},
@@ -302,8 +304,8 @@ CASES: tuple[Case, ...] = (
     ),
     *family(
         "mamba3.mimo_step",
-        _step,
-        **_mimo(STEPS),
+        step,
+        **mimo(STEPS),
         four_ranks=(
             "all pairs of ranks",
             {"batch": 2, "ranks": 4, "options": PROJECTIONS},

@@ -132,7 +132,8 @@ def _start(a: dict[str, Any], K: np.ndarray, pairing: str) -> tuple:
 
 def _finish(a: dict[str, Any], scale: np.ndarray) -> np.ndarray:
     """Carry the scale per rank through norm, gate and the sum over ranks."""
-    value = _values_per_rank(a, scale.shape)
+    through = a.get("norm_weight") is not None or a.get("z") is not None
+    value = _values_per_rank(a, scale.shape) if through else scale
     if (weight := a.get("norm_weight")) is not None:
         eps = a.get("norm_eps", 1e-5)
         scale = through_rms(value, scale, weight, eps)

@@ -6,6 +6,7 @@ products of decays by the sum of their exponents over a window of tokens.
 """
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -93,6 +94,24 @@ def through_rms(
 def absolute(array: np.ndarray | None) -> np.ndarray | None:
     """Return ``|array|``, or None."""
     return None if array is None else np.abs(array)
+
+
+def of_pack(
+    scan: Callable[[dict[str, Any]], tuple], timed: tuple[str, ...], a: dict[str, Any]
+) -> tuple[np.ndarray, ...]:
+    """Return the scales of a pack: those of each sequence by itself, joined.
+
+    `timed` names the arguments that have a time axis.
+    """
+    parts = []
+    for row, (start, stop) in enumerate(pairwise(a["cu_seqlens"].tolist())):
+        one = {**a, "cu_seqlens": None}
+        one |= {n: a[n][:, start:stop] for n in timed if a.get(n) is not None}
+        if (state := a.get("initial_state")) is not None:
+            one["initial_state"] = map_state(lambda s, i=row: s[i : i + 1], state)
+        parts.append(scan(one))
+    y, *states = zip(*parts, strict=True)
+    return np.concatenate(y, axis=1), *(np.concatenate(s) for s in states)
 
 
 def of_step(

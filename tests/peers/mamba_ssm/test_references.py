@@ -11,19 +11,22 @@ from ssmref.conformance.catalogue import cases_of
 from ssmref.golden import layers, mamba1, mamba2, mamba3
 
 pytestmark = pytest.mark.peers
-torch = official.torch
+torch, references = official.torch, official.references
 
 
 @pytest.fixture(autouse=True)
 def double_precision(monkeypatch):
     """They compute in float32 by ``.float()``; here that is float64."""
     monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)
+    monkeypatch.setattr(references, "REFUSED", frozenset())
 
 
 def each_call(op, *lacks):
     """Parametrise over the cases of `op` that use none of the arguments in `lacks`.
 
-    No reference takes empty sequences; complex numbers have their own test.
+    No reference takes empty sequences; complex numbers have their own test. Where sums
+    of dt A reach 1e10, their differences lose the digits that 1e-12 asks for; the
+    verdict on the references, by ratio, has that case.
     """
     calls = [(case.id, case.arguments(np.dtype(np.float64))) for case in cases_of(op)]
     offered = [
@@ -32,6 +35,7 @@ def each_call(op, *lacks):
         if not set(lacks) & set(call)
         and next(iter(call.values())).size
         and not np.iscomplexobj(call.get("A", 0))
+        and "/huge-steps/" not in name
     ]
     assert len(offered) > 5
     return pytest.mark.parametrize("call", offered)
@@ -39,7 +43,7 @@ def each_call(op, *lacks):
 
 @each_call("mamba1.selective_scan", "initial_state", "cu_seqlens")
 def test_selective_scan(call):
-    assert_close(official.selective_scan_ref(**call), mamba1.selective_scan(**call))
+    assert_close(references.selective_scan(**call), mamba1.selective_scan(**call))
 
 
 @pytest.mark.parametrize("complex_A", [False, True], ids=["real", "complex"])
@@ -49,27 +53,25 @@ def test_selective_scan_of_every_kind(B, C, complex_A):
     call = selective_scan_inputs(
         np.random.default_rng(0), B=B, C=C, complex_A=complex_A, initial_state=False
     )
-    assert_close(official.selective_scan_ref(**call), mamba1.selective_scan(**call))
+    assert_close(references.selective_scan(**call), mamba1.selective_scan(**call))
 
 
 @each_call("mamba1.selective_scan_step", "slots")
 def test_selective_scan_step(call):
-    theirs = official.selective_scan_step(
-        official.update.selective_state_update_ref, **call
-    )
+    theirs = references.selective_scan_step(**call)
     assert_close(theirs, mamba1.selective_scan_step(**call))
 
 
 @each_call("mamba2.ssd_step", "slots", "dt_limit")
 def test_ssd_step(call):
-    theirs = official.ssd_step(official.update.selective_state_update_ref, **call)
+    theirs = references.ssd_step(**call)
     assert_close(theirs, mamba2.ssd_step(**call))
 
 
 @each_call("mamba2.ssd", "cu_seqlens", "D", "z", "dt_softplus", "dt_limit")
 @pytest.mark.parametrize("chunk_size", [1, 16, 64])
 def test_ssd_minimal(call, chunk_size):
-    theirs = official.ssd_minimal_discrete(**call, chunk_size=chunk_size)
+    theirs = references.ssd(**call, chunk_size=chunk_size)
     assert_close(theirs, mamba2.ssd(**call))
 
 
@@ -83,12 +85,12 @@ def test_ssd_chunk_scan_combined(call):
 
 @each_call("layers.causal_conv1d", "cu_seqlens")
 def test_causal_conv1d(call):
-    assert_close(official.causal_conv1d_ref(**call), layers.causal_conv1d(**call))
+    assert_close(references.causal_conv1d(**call), layers.causal_conv1d(**call))
 
 
 @each_call("layers.causal_conv1d_step", "slots")
 def test_causal_conv1d_step(call):
-    theirs = official.causal_conv1d_update_ref(**call)
+    theirs = references.causal_conv1d_step(**call)
     assert_close(theirs, layers.causal_conv1d_step(**call))
 
 
@@ -103,7 +105,7 @@ def test_causal_conv1d_step_circular(tokens, window):
         "bias": rng.standard_normal(5),
         "activation": "silu",
     }
-    theirs = official.causal_conv1d_update_ref(**call)
+    theirs = references.causal_conv1d_step_circular(**call)
     assert_close(theirs, layers.causal_conv1d_step_circular(**call))
 
 
@@ -111,18 +113,8 @@ def test_packed_causal_conv1d():
     rng = np.random.default_rng(0)
     x, weight = rng.standard_normal((1, 17, 5)), rng.standard_normal((5, 4))
     bounds = np.array([0, 6, 7, 9, 17])
-    golden, state = layers.causal_conv1d(x, weight, cu_seqlens=bounds)
-    ids = np.repeat(np.arange(4), np.diff(bounds))[None]
-    theirs = official.conv.causal_conv1d_ref(
-        official.channels_first(x),
-        torch.tensor(weight),
-        seq_idx=torch.tensor(ids, dtype=torch.int32),
-    )
-    assert_close(official.channels_last(theirs), golden)
-    tails = official.varlen.causal_conv1d_varlen_states_ref(
-        torch.tensor(x[0]), torch.tensor(bounds), 3
-    )
-    assert_close(official.channels_last(tails), state)
+    theirs = references.causal_conv1d(x, weight, cu_seqlens=bounds)
+    assert_close(theirs, layers.causal_conv1d(x, weight, cu_seqlens=bounds))
 
 
 @pytest.mark.parametrize("pairing", ["pairwise", "halved"])
@@ -154,26 +146,16 @@ def test_rms_norm_gated(gate, group_size, norm_before_gate):
         "group_size": group_size,
         "norm_before_gate": norm_before_gate,
     }
-    theirs = official.gated.rms_norm_ref(
-        torch.tensor(x),
-        torch.tensor(weight),
-        None,
-        z=torch.tensor(z) if gate else None,
-        **options,
-    )
-    golden = layers.rms_norm_gated(x, weight, z if gate else None, **options)
-    assert_close(theirs.numpy(), golden)
+    arrays = (x, weight, z if gate else None)
+    theirs = references.rms_norm_gated(*arrays, **options)
+    assert_close(theirs, layers.rms_norm_gated(*arrays, **options))
 
 
 def test_norms():
     rng = np.random.default_rng(0)
     x = 3 + rng.standard_normal((2, 5, 12))
     weight, bias = rng.standard_normal((2, 12))
-    rms = official.norms.rms_norm_ref(
-        *map(torch.tensor, (x, weight)), None, eps=1e-3, upcast=True
-    )
-    assert_close(rms.numpy(), layers.rms_norm(x, weight, eps=1e-3))
-    layer = official.norms.layer_norm_ref(
-        *map(torch.tensor, (x, weight, bias)), eps=1e-3
-    )
-    assert_close(layer.numpy(), layers.layer_norm(x, weight, bias, eps=1e-3))
+    rms = references.rms_norm(x, weight, eps=1e-3)
+    assert_close(rms, layers.rms_norm(x, weight, eps=1e-3))
+    layer = references.layer_norm(x, weight, bias, eps=1e-3)
+    assert_close(layer, layers.layer_norm(x, weight, bias, eps=1e-3))

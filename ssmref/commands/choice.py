@@ -1,0 +1,47 @@
+"""What the user chose among what there is, or a mistake that names what was meant."""
+
+import difflib
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from ..conformance.cases.case import Case
+
+LEVELS = ("core", "extended", "long", "precision")
+
+
+def check_known(option: str, given: Iterable[str], known: Iterable[str]) -> None:
+    """Raise a usage error for a name that is not known."""
+    known = list(known)
+    for name in given:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=3, cutoff=0.5) or known
+            hint = ", ".join(close)
+            raise click.UsageError(f"{option} {name!r} is unknown; meant was: {hint}")
+
+
+def chosen_cases(
+    ops: tuple[str, ...], ids: tuple[str, ...], levels: tuple[str, ...]
+) -> "list[Case]":
+    """Return the cases of the catalogue with these ops, ids and levels.
+
+    Nothing given means all ops, all ids and the level core; an id is of any level.
+    """
+    from ..conformance.catalogue import ALL_CASES, covered_ops
+
+    check_known("--op", ops, covered_ops())
+    check_known("--case", ids, ALL_CASES)
+    if not levels:
+        levels = LEVELS if ids else ("core",)
+    chosen = [
+        case
+        for case in ALL_CASES.values()
+        if (not ops or case.op in ops)
+        and (not ids or case.id in ids)
+        and case.level in levels
+    ]
+    if not chosen:
+        raise click.UsageError(f"no case of level {', '.join(levels)} is left")
+    return chosen

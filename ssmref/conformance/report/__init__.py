@@ -1,0 +1,1 @@
+"""What people and tools see of verdicts: a terminal, JSON, JUnit and HTML."""
