@@ -1,5 +1,6 @@
 """The command ``ssmref zoo``: whether the cases are able to see the bugs."""
 
+import difflib
 import json
 import sys
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .choice import check_known
+from .margins import show_margins
 from .progress import with_progress
 
 if TYPE_CHECKING:
@@ -28,6 +30,12 @@ if TYPE_CHECKING:
     help="Also count the bugs that a verdict names; takes minutes.",
 )
 @click.option(
+    "--margins",
+    is_flag=True,
+    help="Also run what is correct: false rejects, the room on both sides of the "
+    "limit, and how long each level takes; takes minutes.",
+)
+@click.option(
     "--json",
     "json_path",
     metavar="FILE",
@@ -39,6 +47,7 @@ def zoo(
     ids: tuple[str, ...],
     only_list: bool,
     diagnose: bool,
+    margins: bool,
     json_path: Path | None,
 ) -> None:
     """Run every known bug as if it were an implementation, and count the kills.
@@ -60,6 +69,8 @@ def zoo(
     check_known("--op", ops, OPS)
     if json_path is not None and not json_path.absolute().parent.is_dir():
         raise click.UsageError(f"--json: {json_path.parent} is not a folder")
+    if only_list and (diagnose or json_path is not None):
+        raise click.UsageError("--list runs nothing; leave out --diagnose and --json")
     bugs = _chosen(ids)
     if only_list:
         _describe([bug for bug in bugs if not ops or set(ops) & set(bug.ops)])
@@ -76,6 +87,8 @@ def zoo(
     named = _named(results) if diagnose else []
     for line in [*lines, *_summary(results), *named]:
         console.print(line, soft_wrap=True, highlight=False)
+    if margins:
+        show_margins(console, results)
     if json_path is not None:
         _write(json_path, results)
     sys.exit(0 if all(r.kills and not r.leaks for r in results) else 1)
@@ -86,7 +99,11 @@ def _chosen(ids: tuple[str, ...]) -> "list[Bug]":
     from ..conformance.bugs.zoo import BUGS
 
     known = BUGS | {bug.id: bug for bug in GENERIC}
-    check_known("--bug", ids, known)
+    for name in ids:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+            hint = ", ".join(close) or "see `ssmref zoo --list`"
+            raise click.UsageError(f"--bug {name!r} is unknown; meant was: {hint}")
     return [known[name] for name in ids or known]
 
 

@@ -80,7 +80,7 @@ def _signature(
     if op not in OPS:
         raise ValueError(f"op is {op!r}; ops are: {', '.join(OPS)}")
     golden = inspect.signature(implementation(OPS[op], "ssmref.golden")).parameters
-    inputs = [n for n, p in golden.items() if p.kind is not p.KEYWORD_ONLY]
+    inputs = [n for n, p in golden.items() if p.default is p.empty]
     _check_known(f"{op} has no argument", names, golden)
     _check_known(f"{op} has no input", positional, inputs)
     theirs = _parameters(function)

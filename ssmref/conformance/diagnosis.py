@@ -28,9 +28,11 @@ Names = tuple[str, ...]
 
 # A bug must explain an error this much better than golden does.
 BETTER = 10.0
+# An axis of the first argument may be so long; longer cases are not run with bugs.
+LONGEST = 1024
 # What can be tried: pairs per case, cases per op on which no bug fitted, elements of
 # the first argument, and explanations that are shown.
-PAIRS, BLIND_SEARCHES, LARGEST, SHOWN = 100, 2, 100_000, 3
+PAIRS, BLIND_SEARCHES, LARGEST, SHOWN = 100, 2, 20_000, 3
 
 
 def diagnosed(
@@ -64,7 +66,7 @@ def explanations(
 ) -> list[Names]:
     """Return the bugs, or pairs of them, that give these outputs."""
     case = verdict.case
-    if next(iter(truth.arguments.values())).size > LARGEST:
+    if too_large(truth):
         return []
     bugs = [bug for bug in bugs_of(case.op) if visible(bug, truth.arguments)]
     single = [(b.id,) for b in bugs if explains((b.id,), verdict, truth, outputs)]
@@ -74,6 +76,12 @@ def explanations(
         if explains(names, verdict, truth, outputs):
             return [names]
     return []
+
+
+def too_large(truth: Truth) -> bool:
+    """Return whether a case would take too long to run with many bugs."""
+    first = next(iter(truth.arguments.values()))
+    return first.size > LARGEST or max(first.shape, default=0) > LONGEST
 
 
 def explains(names: Names, verdict: Verdict, truth: Truth, outputs: Outputs) -> bool:
@@ -251,7 +259,6 @@ def _explained(names: Names, failed: Sequence[Verdict]) -> int:
 def contradicts(name: str, passed: Verdict) -> bool:
     """Return whether a bug would have failed a case that passed."""
     expected, bug = truth(passed.case, dtype_of(passed.dtype)), BUGS[name]
-    arguments = expected.arguments
-    if not visible(bug, arguments) or next(iter(arguments.values())).size > LARGEST:
+    if too_large(expected) or not visible(bug, expected.arguments):
         return False
     return _behaviour((name,), passed.case, expected.dtype)[1] > LIMIT

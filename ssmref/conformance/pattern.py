@@ -38,6 +38,7 @@ PLURAL = {
 # How far the error moves along time before it is said to grow or to decay.
 GROWTH = 10.0
 FARTHEST_SHIFT = 8
+LONGEST_PERIOD = 1024
 
 
 @dataclass(frozen=True)
@@ -81,10 +82,11 @@ def _parts(error: Error) -> Iterator[str]:
     if np.isnan(error.got).all() and error.bad.all():
         yield "everything is NaN"
         return
-    yield from _kinds(error)
-    if error.bad.size > 1:
-        for read in (_time, _places, _course):
-            yield from read(error)
+    readings = (_kinds, _time, _places, _course) if error.bad.size > 1 else (_kinds,)
+    found = [sentence for read in readings for sentence in read(error)]
+    yield from found
+    if not found:
+        yield f"{int(error.bad.sum())} of {error.bad.size} elements are wrong"
 
 
 def _error(op: Op, name: str, truth: Truth, got: np.ndarray) -> Error:
@@ -314,7 +316,7 @@ def _period(wrong: np.ndarray) -> int | None:
     """Return after how many tokens the same ones are wrong again, at least twice."""
     if wrong.all() or wrong.sum() < 3:
         return None
-    for period in range(2, len(wrong) // 3 + 1):
+    for period in range(2, min(len(wrong) // 3, LONGEST_PERIOD) + 1):
         if (wrong[period:] == wrong[:-period]).all():
             return period
     return None

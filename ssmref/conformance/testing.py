@@ -17,7 +17,7 @@ from collections.abc import Callable
 from ..ops import OPS
 from .candidates import Candidate
 from .cases.case import Case
-from .catalogue import cases_of
+from .catalogue import LEVELS, cases_of
 from .expected import DTYPES
 from .precision import dtype_of
 from .report.results import Results
@@ -33,12 +33,10 @@ def cases(op: str, level: str = "core") -> list[Case]:
     """
     if op not in OPS:
         raise ValueError(f"op is {op!r}; ops are: {', '.join(OPS)}")
-    found = [case for case in cases_of(op) if case.level == level]
-    if not found:
-        levels = sorted({case.level for case in cases_of(op)})
-        known = ", ".join(levels) or "none"
-        raise ValueError(f"{op} has no cases of level {level!r}; it has: {known}")
-    return found
+    if level in LEVELS and (found := cases_of(op, level)):
+        return found
+    known = ", ".join(name for name in LEVELS if cases_of(op, name)) or "none"
+    raise ValueError(f"{op} has no cases of level {level!r}; it has: {known}")
 
 
 def check(

@@ -154,7 +154,8 @@ def ratios_of(
 
     NaN is right where golden and, because inputs are NaN, its scale are NaN too.
     """
-    ratios = _distance(name, got, expected) / _allowance(scale, dtype)
+    with np.errstate(over="ignore", invalid="ignore"):
+        ratios = _distance(name, got, expected) / _allowance(scale, dtype)
     ratios = np.where(np.isnan(ratios), np.inf, ratios)
     needed = np.isnan(expected) & np.isnan(scale)
     return np.where(np.isnan(got) & needed, 0.0, ratios)
@@ -179,7 +180,7 @@ def _profile(ratios: np.ndarray, words: tuple[str, ...]) -> tuple[float, ...]:
 
 def _distance(name: str, got: np.ndarray, expected: np.ndarray) -> np.ndarray:
     wide = got.astype(expected.dtype)
-    with np.errstate(invalid="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         if name.endswith(".angle"):  # only sines and cosines of angles are used
             return np.abs(np.angle(np.exp(1j * (wide - expected))))
         return np.abs(wide - expected)

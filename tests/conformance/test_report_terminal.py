@@ -51,7 +51,8 @@ def test_failures_are_explained(page):
     assert "worst at batch 1, token 20, head 0, dimension 0: got nan" in page
     assert "passed, but a failure was expected (was wrong once): remove" in page
     assert "Behaves like <i>packed</i>." in page
-    assert "mamba2.ssd, 1 of 3 failures: Behaves like" in page
+    assert "mamba2.ssd: `packing-ignored`: A pack is run as one sequence" in page
+    assert "(explains 1 of 3 failed cases)" in page
     assert "not provided, 1 case: mamba2.ssd: no dt_limit" in page
     assert f"expected to fail, but not run: {ENTRIES[2].case} (nobody ran it)" in page
     assert "FAILED: 3 of 6 cases run are wrong; 1 passed although" in page

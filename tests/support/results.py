@@ -56,7 +56,11 @@ def results() -> Results:
     cases = [PLAIN, PACKED, PACKED_ZERO, TILED, EMPTY, CHUNK, EVERYTHING]
     candidate = Candidate(HOSTILE, {"mamba2.ssd": faulty})
     verdicts = apply(verify(candidate, cases, F32), ENTRIES)
-    verdicts[2] = replace(verdicts[2], diagnosis=("Behaves like <i>packed</i>.", "Fix"))
+    verdicts[2] = replace(
+        verdicts[2],
+        diagnosis=("Behaves like <i>packed</i>.", "Fix"),
+        resembles=(("packing-ignored",),),
+    )
     return Results(candidate, "float32", verdicts, (), ENTRIES)
 
 

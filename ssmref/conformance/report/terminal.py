@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ..diagnosis import diagnose_run
 from ..expected import expectation_of
 from ..verdict import EXPECTED, FAILED, LIMIT, NOT_PROVIDED, PASSED, UNEXPECTED, Verdict
 from .clean import clean
@@ -148,9 +149,5 @@ def _unmatched(results: Results) -> Iterator[str]:
 
 
 def conclusions(results: Results) -> Iterator[str]:
-    """Say of each op what most of its failures look like."""
-    for op in results.ops:
-        failed = [v for v in results.of(op) if v.status == FAILED]
-        known = Counter(v.diagnosis[0] for v in failed if v.diagnosis)
-        for sentence, cases in known.most_common(1):
-            yield f"{op}, {cases} of {len(failed)} failures: {sentence}"
+    """Say of each op which known bugs explain its failures, where any do."""
+    yield from (c.words for c in diagnose_run(results.verdicts) if c.bugs)
