@@ -95,7 +95,7 @@ def explains(names: Names, verdict: Verdict, truth: Truth, outputs: Outputs) -> 
     )
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=2048)
 def _behaviour(names: Names, case: Case, dtype: np.dtype) -> tuple[Outputs, float]:
     """Return what bugs give and its ratio to golden; nothing where they raise."""
     expected = truth(case, dtype)

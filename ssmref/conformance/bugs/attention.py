@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from ...golden.layers import rotary_attention
 from .bug import Arguments, Bug, Function, around, before, changed, without
 from .when import any_token, given
 
@@ -44,16 +45,24 @@ def rotating(arguments: Arguments) -> bool:
 
 
 def _sees_future(function: Function, arguments: Arguments) -> Any:
-    """Let every token of a plain sequence look at all: the last one's view."""
+    """Let every token of a plain sequence look at all."""
     y, state = function(**arguments)
-    if arguments.get("cu_seqlens") is not None or y.shape[1] < 2:
+    if not _plain(arguments):
         return y, state
-    y = y.copy()
-    for t in range(y.shape[1] - 1):
-        moved = arguments["q"].copy()
-        moved[:, -1] = arguments["q"][:, t]
-        y[:, t] = function(**(arguments | {"q": moved}))[0][:, -1]
-    return y, state
+    q, cached = arguments["q"], state.k.shape[1] - y.shape[1]
+    q = rotary_attention(
+        q,
+        np.arange(cached, cached + y.shape[1]),
+        dim=arguments.get("rotary_dim", 0),
+        base=arguments.get("rotary_base", 10000.0),
+        interleaved=arguments.get("interleaved", False),
+    )
+    shared = q.shape[2] // state.k.shape[2]
+    keys, values = (np.repeat(part, shared, axis=2) for part in state)
+    scores = np.einsum("bthp,bshp->bhts", q * q.dtype.type(_scale(arguments)), keys)
+    weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    weights = weights / weights.sum(axis=-1, keepdims=True)
+    return np.einsum("bhts,bshp->bthp", weights, values), state
 
 
 def _plain(arguments: Arguments) -> bool:
