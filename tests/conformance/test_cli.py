@@ -207,3 +207,20 @@ def test_module_and_console_script_run(command):
     )
     assert result.returncode == 0, result.stderr
     assert f"PASSED: all {SSD} cases" in result.stdout
+
+
+def test_json_names_the_bug(ssmref, tmp_path):
+    path = tmp_path / "verdict.json"
+    _ = ssmref("verify", "examples.port_tiled", "--json", str(path))
+    document = json.loads(path.read_text())
+    assert document["bugs"] == [
+        {
+            "op": "mamba2.ssd",
+            "bugs": ["groups-tile-hf"],
+            "explained": TILED,
+            "failed": TILED,
+            "alternatives": [],
+        }
+    ]
+    failed = [v for v in document["verdicts"] if v["status"] == "failed"]
+    assert [v["resembles"] for v in failed] == [[["groups-tile-hf"]]] * TILED

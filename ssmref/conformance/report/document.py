@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..diagnosis import Conclusion, diagnose_run
 from ..expected import Expectation, expectation_of
 from ..verdict import LIMIT, Finding, Verdict
 from . import provenance
@@ -41,6 +42,7 @@ def document(results: Results) -> dict[str, Any]:
         "conclusion": end.sentence,
         "exit_status": end.status,
         "unmatched": [_expectation(e) for e in results.unmatched],
+        "bugs": [_bugs(c) for c in diagnose_run(results.verdicts)],
         "verdicts": [_verdict(results, v) for v in results.verdicts],
     }
 
@@ -50,6 +52,16 @@ def _expectation(expectation: Expectation) -> dict[str, str]:
         "case": expectation.case,
         "reason": expectation.reason,
         "link": expectation.link,
+    }
+
+
+def _bugs(conclusion: Conclusion) -> dict[str, Any]:
+    return {
+        "op": conclusion.op,
+        "bugs": list(conclusion.bugs),
+        "explained": conclusion.explained,
+        "failed": conclusion.failed,
+        "alternatives": [list(names) for names in conclusion.alternatives],
     }
 
 
@@ -66,6 +78,7 @@ def _verdict(results: Results, verdict: Verdict) -> dict[str, Any]:
         "expected": _expectation(known) if known else None,
         "message": verdict.message,
         "diagnosis": list(verdict.diagnosis),
+        "resembles": [list(names) for names in verdict.resembles],
         "seconds": round(verdict.seconds, 6),
         "repeat": repeat(results.candidate, verdict),
         "outputs": [_finding(verdict, f) for f in verdict.findings],
