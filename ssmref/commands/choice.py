@@ -9,6 +9,8 @@ import click
 if TYPE_CHECKING:
     from ..conformance.cases.case import Case
 
+# As in the catalogue and in precision, which --help does not load.
+DTYPES = ("float32", "float64", "bfloat16", "float16")
 LEVELS = ("core", "extended", "long", "precision")
 
 

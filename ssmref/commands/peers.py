@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .choice import check_known
+from .choice import DTYPES, check_known
 from .progress import with_progress
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ JUDGED = (0, 1, 3)
 )
 @click.option(
     "--dtype",
-    type=click.Choice(["float32", "float64", "bfloat16", "float16"]),
+    type=click.Choice(DTYPES),
     default="float32",
     show_default=True,
     help="Precision; the low ones keep parameters and states in float32.",

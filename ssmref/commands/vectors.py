@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .choice import LEVELS, check_known, chosen_cases
+from .choice import DTYPES, LEVELS, check_known, chosen_cases
 from .progress import with_progress
 
 if TYPE_CHECKING:
     from ..conformance.vectors.strict import Reference
 
-DTYPES = ("float32", "float64", "bfloat16", "float16")
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 

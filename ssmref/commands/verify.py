@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .choice import LEVELS, check_known, chosen_cases
+from .choice import DTYPES, LEVELS, check_known, chosen_cases
 from .progress import with_progress
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ STAGES = "stages."
 )
 @click.option(
     "--dtype",
-    type=click.Choice(["float32", "float64", "bfloat16", "float16"]),
+    type=click.Choice(DTYPES),
     default="float32",
     show_default=True,
     help="Precision; the low ones keep parameters and states in float32.",

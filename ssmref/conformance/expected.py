@@ -20,9 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from .catalogue import ALL_CASES
+from .precision import DTYPES
 from .verdict import EXPECTED, FAILED, PASSED, UNEXPECTED, Verdict
-
-DTYPES = ("float64", "float32", "bfloat16", "float16")
 
 
 class ExpectationError(Exception):

@@ -13,6 +13,8 @@ import numpy as np
 
 from ..ops import Op, implementation
 
+DTYPES = ("float64", "float32", "bfloat16", "float16")
+
 
 def dtype_of(name: str) -> np.dtype:
     """Return a dtype by its name; bfloat16 is that of ml_dtypes."""

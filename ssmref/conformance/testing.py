@@ -18,8 +18,7 @@ from ..ops import OPS
 from .candidates import Candidate
 from .cases.case import Case
 from .catalogue import LEVELS, cases_of
-from .expected import DTYPES
-from .precision import dtype_of
+from .precision import DTYPES, dtype_of
 from .report.results import Results
 from .report.terminal import failure
 from .run import verify_case

@@ -12,7 +12,9 @@ from click.testing import CliRunner
 from rich.console import Console
 
 from ssmref import cli
+from ssmref.commands import choice
 from ssmref.commands.progress import with_progress
+from ssmref.conformance import catalogue, precision
 from ssmref.conformance.catalogue import CASES, cases_of
 
 ROOT = Path(__file__).parents[2]
@@ -224,3 +226,8 @@ def test_json_names_the_bug(ssmref, tmp_path):
     ]
     failed = [v for v in document["verdicts"] if v["status"] == "failed"]
     assert [v["resembles"] for v in failed] == [[["groups-tile-hf"]]] * TILED
+
+
+def test_choices_are_those_of_the_suite():
+    assert sorted(choice.DTYPES) == sorted(precision.DTYPES)
+    assert choice.LEVELS == catalogue.LEVELS

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ...golden._contract import map_state
 from .bug import Arguments, Function, Wrap, around
 
 # What has tokens along its second axis, where it has more than two axes.
@@ -40,14 +41,6 @@ def live(arguments: Arguments) -> np.ndarray:
     slots = arguments.get("slots")
     rows = np.arange(len(first(arguments)))
     return rows if slots is None else rows[slots >= 0]
-
-
-def map_state(function: Function, state: Any, *others: Any) -> Any:
-    """Apply `function` to an array, or to each part of a state of several."""
-    if isinstance(state, tuple):
-        parts = (map_state(function, *p) for p in zip(state, *others, strict=True))
-        return type(state)(*parts)
-    return function(state, *others)
 
 
 def cut(arguments: Arguments, start: int, stop: int) -> Arguments:

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from ...ops import OPS, Op
+from ..precision import DTYPES
 from ..verdict import LIMIT
 from .files import VectorError, read_bytes
 from .manifest import FORMAT
 from .npy import DESCRIPTIONS
 from .parts import annotations
 
-DTYPES = ("float64", "float32", "bfloat16", "float16")
 MANIFEST = "manifest.json"
 # An id is a path within a set of vectors: three plain names, none of them ``..``.
 ID = re.compile(r"(?:[A-Za-z0-9][A-Za-z0-9_.-]*/){2}[A-Za-z0-9][A-Za-z0-9_.-]*")
