@@ -64,7 +64,7 @@ _OPS = (
     Op("mamba3", "siso_step", MAMBA3),
     Op("mamba3", "mimo", MAMBA3, ("chunked", "rotating")),
     Op("mamba3", "mimo_step", MAMBA3),
-    Op("s4", "s4", Y_STATE, ("linear", "convolution")),
+    Op("s4", "s4", Y_STATE, ("convolution", "linear")),
     Op("s4", "s4_step", Y_STATE),
     Op("s4d", "s4d", Y_STATE, ("convolution", "blelloch")),
     Op("s4d", "s4d_step", Y_STATE),
@@ -94,6 +94,9 @@ _OPS = (
     Op("stages", "ssd_stages", SSD_STAGES, ("passing",)),
     Op("stages", "selective_scan_stages", SCAN_STAGES, ("blelloch",)),
     Op("stages", "siso_stages", SISO_STAGES, ("scaled",)),
+    Op("blocks", "mlp_block", ("y", "residual"), ("folded",)),
+    Op("blocks", "s4_block", Y_STATE, ("convolution", "blelloch")),
+    Op("blocks", "s4_block_step", Y_STATE),
 )
 OPS: dict[str, Op] = {op.name: op for op in _OPS}
 

@@ -31,6 +31,7 @@ MODULES = (
     "caches",
     "parameters",
     "stages",
+    "blocks",
 )
 SEEDS = range(5)
 EPS = float(np.finfo(np.float64).eps)

@@ -14,6 +14,7 @@ PACKAGES = {"ssmref": ROOT / "ssmref", "ssmref.gpu": ROOT / "gpu"}
 # own folder. The longest prefix counts.
 ALLOWED = {
     "ssmref.golden": {"numpy", "jaxtyping"},
+    "ssmref.cpu": {"numpy", "numba", "llvmlite", "scipy", "jaxtyping"},
     "ssmref.gpu": {"numpy", "cupy"},
     "ssmref.ops": set(),
     "ssmref.models": {"numpy"},
@@ -96,6 +97,7 @@ def test_imports_keep_their_direction(name):
 def test_every_folder_is_checked():
     for prefix in (
         "golden",
+        "cpu",
         "models",
         "commands",
         "conformance",
@@ -125,6 +127,9 @@ FORBIDDEN = [
     ("ssmref.ops", "import numpy"),
     ("ssmref", "import numpy"),
     ("ssmref.gpu.mamba1", "from ssmref.golden import mamba1"),
+    ("ssmref.cpu.mamba1", "from ..golden import mamba1"),
+    ("ssmref.cpu.mamba1", "from ..golden._contract import checked"),
+    ("ssmref.cpu.mamba1", "from ssmref.conformance import verdict"),
 ]
 
 

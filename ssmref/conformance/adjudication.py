@@ -85,7 +85,7 @@ KNOWN = (
     ),
     Known(
         "mamba_ssm_triton",
-        "mamba2.ssd/softplus-tails/*",
+        "mamba[12].*/softplus-tails*/*",
         "softplus is log(exp(dt) + 1), whose sum rounds to 1 for dt below about -17 "
         "in float32: such a token is ignored",
         f"{MAMBA}/blob/main/mamba_ssm/ops/triton/softplus.py",

@@ -3,9 +3,11 @@
 from ..ops import OPS
 from .cases import (
     attention,
+    blocks,
     caches,
     endurance,
     extended,
+    extended_parts,
     h3,
     layers,
     mamba1,
@@ -14,6 +16,7 @@ from .cases import (
     norms,
     parameters,
     s4,
+    s4_modes,
     s5,
     stages,
 )
@@ -32,10 +35,12 @@ _CASES: tuple[Case, ...] = (
     *caches.CASES,
     *parameters.CASES,
     *stages.CASES,
+    *blocks.CASES,
+    *s4_modes.CASES,
 )
 # From what everybody should run to what takes minutes or tolerates less.
 LEVELS = ("core", "extended", "long", "precision")
-_ALL = (*_CASES, *extended.EXTENDED, *endurance.ENDURANCE)
+_ALL = (*_CASES, *extended.EXTENDED, *extended_parts.EXTENDED, *endurance.ENDURANCE)
 ALL_CASES: dict[str, Case] = {case.id: case for case in _ALL}
 CASES: dict[str, Case] = {i: c for i, c in ALL_CASES.items() if c.level == "core"}
 

@@ -72,7 +72,8 @@ def pattern(verdict: Verdict, truth: Truth, outputs: Outputs) -> tuple[str, ...]
         return ()
     op = OPS[verdict.case.op]
     errors = [_error(op, name, truth, outputs[name]) for name in wrong]
-    sentences = [*_outputs(errors, op)]
+    right = [f.output for f in verdict.findings if f.passed]
+    sentences = [*_outputs(wrong, right)]
     for error in errors[:2]:
         sentences += [f"{error.name}: {part}" for part in _parts(error)]
     return tuple(sentences)
@@ -109,11 +110,9 @@ def axis_names(words: Sequence[str], rank: int) -> tuple[str, ...]:
     return (*words[:star], *filled, *words[star + 1 :])
 
 
-def _outputs(errors: Sequence[Error], op: Op) -> Iterator[str]:
-    names = [error.name for error in errors]
-    right = [name for name in op.outputs if name not in names]
+def _outputs(wrong: Sequence[str], right: Sequence[str]) -> Iterator[str]:
     if right:
-        yield f"wrong: {', '.join(names)}; right: {', '.join(right)}"
+        yield f"wrong: {', '.join(wrong)}; right: {', '.join(right)}"
 
 
 def _kinds(error: Error) -> Iterator[str]:

@@ -12,6 +12,7 @@ from .outputs import flatten
 from .precision import rounded
 from .scales import (
     attention,
+    blocks,
     caches,
     h3,
     layers,
@@ -60,6 +61,9 @@ SCALES = {
     "stages.ssd_stages": stages.ssd_stages,
     "stages.selective_scan_stages": stages.selective_scan_stages,
     "stages.siso_stages": stages.siso_stages,
+    "blocks.mlp_block": blocks.mlp_block,
+    "blocks.s4_block": blocks.s4_block,
+    "blocks.s4_block_step": blocks.s4_block_step,
 }
 
 

@@ -28,6 +28,8 @@ width      k               W        W                         taps of the convol
 taps       k                                          N       taps of H3's shift SSM
 inputs     i       H                                          features into S5
 outputs    o       H                                          features out of S5
+inner      e                                                  features inside an MLP
+projections                                                   rows of stacked weights
 sequences                                                     packs: one per sequence
 slots                                                         rows of a pool of states
 rows                                                          either of these
@@ -49,6 +51,7 @@ B, C           input and output projection; K and Q in Mamba-3
 P              low-rank term of S4: the full matrix is diag(A) - P P*
 D              skip connection
 z              gate
+hidden         output of a mixer, beside the residual that it is added to
 trap           logit of the trapezoidal weight lambda of Mamba-3
 angles         raw rotation rates of Mamba-3, before tanh
 h, state       hidden state (x in S4, S5 and Mamba-1's code)

@@ -63,6 +63,17 @@ def test_scans_have_many_extended_families_and_a_long_case(op):
     assert x.shape[1] > 2**16
 
 
+PARTS = [op for op in OPS if op.split(".")[0] in ("caches", "parameters", "stages")]
+
+
+@pytest.mark.parametrize("op", PARTS)
+def test_serving_parameters_and_stages_are_varied_too(op):
+    extended, core = cases_of(op, "extended"), cases_of(op)
+    assert len(extended) > 2 * len(core)
+    assert len({case.family for case in extended}) >= 8
+    assert any("nan" in case.flags for case in extended)
+
+
 ORDINARY = [case for case in ALL_CASES.values() if "nan" not in case.flags]
 
 

@@ -179,7 +179,8 @@ def test_extended_cases_have_room_too(sample):
     function = implementation(OPS[sample.op], "ssmref.golden")
     assert_room(sample, expected, function(**expected.arguments))
     zeros = {n: in_float32(np.zeros_like(y)) for n, y in expected.outputs.items()}
-    assert judge(sample, expected, zeros).status != PASSED
+    if any(np.any(y) for y in expected.outputs.values()):
+        assert judge(sample, expected, zeros).status != PASSED
 
 
 def in_float32(array):

@@ -14,6 +14,7 @@ from ssmref.conformance.bugs.generic import GENERIC
 from ssmref.conformance.bugs.score import pairs, score
 from ssmref.conformance.bugs.zoo import BUGS, bugs_of, stranger
 from ssmref.conformance.catalogue import ALL_CASES, cases_of, covered_ops
+from ssmref.conformance.precision import dtype_of
 from ssmref.conformance.run import verify_case
 from ssmref.conformance.truth import truth
 from ssmref.conformance.verdict import FAILED, PASSED
@@ -115,6 +116,16 @@ def test_bugs_leave_their_arguments_alone():
         case = cases_of("mamba3.siso_step")[-1]
         verdict = verify_case(stranger([bug], OPS[case.op]), case, F32)
         assert verdict.message.startswith("modified") == bug.modifies, bug.id
+
+
+@pytest.mark.parametrize(
+    "op", ["parameters.mamba_rate", "stages.siso_stages", "mamba2.ssd", "s4d.s4d_step"]
+)
+def test_a_stranger_without_bugs_passes_in_low_precision(op):
+    """Of all outputs y alone is rounded, wherever it stands."""
+    for case in cases_of(op)[:3]:
+        verdict = verify_case(stranger([], OPS[op]), case, dtype_of("bfloat16"))
+        assert verdict.status == PASSED, (case.id, verdict.findings)
 
 
 def test_score_counts():

@@ -1,5 +1,9 @@
-"""Small blocks with every option, and random parameters in which every term matters."""
+"""Small blocks with every option, and random parameters in which every term matters.
 
+Also random valid calls of the ops of `ssmref.golden.blocks`.
+"""
+
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,6 +17,8 @@ from ssmref.models.blocks import (
     Mamba3Config,
     layer_shapes,
 )
+
+from .s4d_inputs import s4d_inputs, s4d_step_example
 
 D_MODEL = 12
 MAMBA2: dict[str, Any] = {"d_state": 5, "headdim": 4, "ngroups": 3}
@@ -94,3 +100,46 @@ def block_inputs(rng: np.random.Generator, config: Any, *, batch=2, length=7):
     else:
         shapes = MIXERS[type(config)].shapes(config)
     return random_parameters(rng, shapes), rng.standard_normal((batch, length, D_MODEL))
+
+
+def mlp_inputs(
+    rng: np.random.Generator,
+    *,
+    batch: int = 2,
+    length: int = 7,
+    channels: int = 5,
+    inner: int = 3,
+) -> dict[str, Any]:
+    """Return a call in which the residual is larger than what is added to it."""
+    return {
+        "hidden": rng.standard_normal((batch, length, channels)),
+        "residual": 3 * rng.standard_normal((batch, length, channels)),
+        "norm_weight": rng.uniform(0.5, 2, channels),
+        "fc1": rng.standard_normal((2 * inner, channels)),
+        "fc2": rng.standard_normal((channels, inner)),
+        "eps": 0.125,
+    }
+
+
+def s4_block_inputs(rng: np.random.Generator, **sizes: int) -> dict[str, Any]:
+    """Return a call with D and an initial state; sizes as of `s4d_inputs`."""
+    return s4d_inputs(rng, **sizes) | _output_layer(rng, sizes.get("channels", 5))
+
+
+def s4_block_step_example(rng: np.random.Generator) -> dict[str, Any]:
+    """Return one step on some of six slots, with a row of padding."""
+    call = s4d_step_example(rng) | _output_layer(rng, 5)
+    del call["method"]
+    return call
+
+
+def _output_layer(rng: np.random.Generator, channels: int) -> dict[str, Any]:
+    weight = rng.standard_normal((2 * channels, channels)) / 2
+    return {"weight": weight, "bias": rng.standard_normal(2 * channels)}
+
+
+EXAMPLES: dict[str, Callable[[np.random.Generator], dict[str, Any]]] = {
+    "blocks.mlp_block": mlp_inputs,
+    "blocks.s4_block": s4_block_inputs,
+    "blocks.s4_block_step": s4_block_step_example,
+}

@@ -6,15 +6,12 @@ could be written down and only keeps the shape of its input (`REGRESSIONS`).
 """
 
 _GRADIENT = "a bug of the backward pass: waits for golden gradients"
-_BLOCK = "the wiring of a whole block: no op of the table holds it"
 
 PENDING: dict[str, str] = {
     "conv-bwd-dweight-varlen-batch": _GRADIENT,
     "conv-bwd-noncontig": _GRADIENT,
     "conv-bwd-short-chunk": _GRADIENT,
-    "mlp-residual-overwrite": _BLOCK,
     "norm-groups-bwd": _GRADIENT,
-    "s4-step-no-activation": _BLOCK,
     "scan-bwd-lane-mask": _GRADIENT,
     "softplus-bwd-uses-ddt": _GRADIENT,
     "ssd-bwd-ddA-pointer": _GRADIENT,
@@ -27,7 +24,6 @@ REGRESSIONS: dict[str, tuple[str, ...]] = {
     "ggml-scan-warp64": ("mamba1.selective_scan/long-memory/l300d3",),
     "m3-blackwell-pipeline": ("mamba3.siso/chunks/l193h2",),
     "mambapy-pscan-mismatch": ("mamba1.selective_scan/large-steps/l50",),
-    "s4-cauchy-pair-merge": ("s4.s4/fast-turns/l60r1", "s4.s4/slow/l1000d1r1n2"),
 }
 
 DOCUMENTED: tuple[str, ...] = (

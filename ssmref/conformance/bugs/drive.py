@@ -12,6 +12,7 @@ from .when import any_token, both, longer_than, remembers
 
 MAMBA3 = ("mamba3.siso", "mamba3.siso_step", "mamba3.mimo", "mamba3.mimo_step")
 SELECTIVE = (*STEPPED, *MAMBA3)
+STAGES = ("stages.ssd_stages", "stages.selective_scan_stages", "stages.siso_stages")
 SCANS = ("mamba1.selective_scan", "mamba2.ssd", "mamba3.siso", "mamba3.mimo")
 
 
@@ -178,7 +179,7 @@ DRIVE = (
     ),
     Bug(
         "groups-tile-hf",
-        SELECTIVE,
+        (*SELECTIVE, *STAGES),
         "Heads take groups cyclically (h mod G) instead of in blocks (h // (H/G)).",
         "Repeat each group for consecutive heads: repeat_interleave, not tile.",
         "more than one group and fewer groups than heads",
@@ -193,7 +194,7 @@ DRIVE = (
     ),
     Bug(
         "groups-first-only",
-        SELECTIVE,
+        (*SELECTIVE, *STAGES),
         "All heads use the first group of B and C.",
         "Head h uses group h // (H/G).",
         "more than one group",
@@ -202,7 +203,7 @@ DRIVE = (
     ),
     Bug(
         "groups-divided-by-groups",
-        SELECTIVE,
+        (*SELECTIVE, *STAGES),
         "Head h takes group h // G instead of h // (H/G).",
         "Divide by the number of heads per group, not by the number of groups.",
         "more than one group and not as many heads per group",

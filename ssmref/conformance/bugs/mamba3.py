@@ -11,18 +11,12 @@ from .gates import is_mimo
 from .time_step import MAMBA, to_bfloat16
 from .tokens import map_state, per_sequence, sequences, stacked, tokens
 from .trapezoid import earlier, rates, rotated, trapezoid, turned, weighted
-from .when import (
-    any_token,
-    both,
-    differs,
-    given,
-    longer_than,
-    packed,
-    remembers,
-)
+from .when import any_token, both, differs, given, longer_than, packed, remembers
 
 MIMO = ("mamba3.mimo", "mamba3.mimo_step")
 SCANS = ("mamba3.siso", "mamba3.mimo")
+SISO_STAGES = "stages.siso_stages"
+STAGED = (*MAMBA3, SISO_STAGES)
 OTHER = {"pairwise": "halved", "halved": "pairwise"}
 
 
@@ -75,11 +69,13 @@ def _no_sum(v: np.ndarray, axis: int) -> np.ndarray:
     return v
 
 
-def _raw_angles(a: Arguments) -> np.ndarray:
+def raw_angles(a: Arguments) -> np.ndarray:
+    """Return by how much angles would grow without tanh."""
     return pi(a["dt"].dtype) * a["angles"] * a["dt"][..., None]
 
 
-def _no_dt(a: Arguments) -> np.ndarray:
+def no_dt(a: Arguments) -> np.ndarray:
+    """Return by how much angles would grow without dt."""
     return pi(a["dt"].dtype) * np.tanh(a["angles"])
 
 
@@ -152,7 +148,8 @@ def _writes_outside(function: Function, arguments: Arguments) -> Any:
     return result
 
 
-def _biased_turning(arguments: Arguments) -> bool:
+def biased_turning(arguments: Arguments) -> bool:
+    """Return whether a bias is given and coordinates are rotated."""
     found = any(arguments.get(n) is not None for n in ("B_bias", "C_bias"))
     return found and turning(arguments)
 
@@ -160,10 +157,9 @@ def _biased_turning(arguments: Arguments) -> bool:
 ROTATION = (
     Bug(
         "m3-rope-pairing",
-        MAMBA3,
-        "The other coordinates are paired: i with i + state/2 instead of 2i with 2i + "
-        "1, "
-        "or the reverse.",
+        STAGED,
+        "The other coordinates are paired: i with i + state/2 instead of 2i with "
+        "2i + 1, or the reverse.",
         "SISO rotates neighbours (pairwise), MIMO halves; the same in scan and step.",
         "more than one pair of coordinates and any angle",
         _ambiguous,
@@ -188,7 +184,7 @@ ROTATION = (
         "Biases of B and C are added after the rotation.",
         "Add the bias, then rotate.",
         "a bias and any angle",
-        _biased_turning,
+        biased_turning,
         trapezoid(turned=_bias_after),
     ),
     Bug(
@@ -216,7 +212,7 @@ ROTATION = (
         "theta[t] = theta[t-1] + pi tanh(a) dt.",
         "any angle",
         turning,
-        trapezoid(rates=_raw_angles),
+        trapezoid(rates=raw_angles),
     ),
     Bug(
         "m3-angle-no-pi",
@@ -234,11 +230,11 @@ ROTATION = (
         "theta[t] = theta[t-1] + pi tanh(a) dt.",
         "any angle",
         turning,
-        trapezoid(rates=_no_dt),
+        trapezoid(rates=no_dt),
     ),
     Bug(
         "m3-angle-sign",
-        MAMBA3,
+        STAGED,
         "Rotations go the other way.",
         "(a, b) becomes (a cos - b sin, a sin + b cos).",
         "any angle",
@@ -265,7 +261,7 @@ ROTATION = (
     ),
     Bug(
         "m3-angle-first-head",
-        MAMBA3,
+        STAGED,
         "All heads turn with the angles of the first.",
         "Angles and dt differ by head.",
         "several heads and any angle",
@@ -288,15 +284,14 @@ TRAPEZOID = (
         "m3-trap-not-sigmoided",
         MAMBA3,
         "trap is taken for lambda itself.",
-        "lambda = sigmoid(trap); the official step takes the sigmoid, the scan the "
-        "logit.",
+        "lambda = sigmoid(trap); the official step takes it, the scan the logit.",
         "any token",
         any_token,
         trapezoid(weights=_raw_weight),
     ),
     Bug(
         "m3-trap-sigmoid-twice",
-        MAMBA3,
+        STAGED,
         "The sigmoid of trap is taken twice.",
         "Pass the logit, or the sigmoid to a kernel that expects it.",
         "any token",
@@ -305,7 +300,7 @@ TRAPEZOID = (
     ),
     Bug(
         "m3-trap-flipped",
-        MAMBA3,
+        STAGED,
         "lambda and 1 - lambda are exchanged.",
         "lambda weighs the current token, 1 - lambda the previous one.",
         "any token",
@@ -314,7 +309,7 @@ TRAPEZOID = (
     ),
     Bug(
         "m3-euler",
-        MAMBA3,
+        STAGED,
         "The previous token is left out: Euler's rule of Mamba-2.",
         "Use both taps: beta v[t-1] k[t-1] + gamma v[t] k[t].",
         "any token",
@@ -323,10 +318,9 @@ TRAPEZOID = (
     ),
     Bug(
         "m3-decay-precedence",
-        MAMBA3,
+        STAGED,
         "The sign is applied after the clamp, A = -min(f, -floor): a constant near 0, "
-        "no "
-        "decay.",
+        "no decay.",
         "A = min(-f, -floor).",
         "any previous token",
         remembers,
@@ -336,7 +330,7 @@ TRAPEZOID = (
     ),
     Bug(
         "m3-decay-activation-drift",
-        MAMBA3,
+        STAGED,
         "A is -softplus(a), the definition before June 2026.",
         "A is -f(a), f = 1 + a above 0 and 1/(1 - a) below; ask which one the weights "
         "need.",
@@ -348,7 +342,7 @@ TRAPEZOID = (
     ),
     Bug(
         "m3-static-a",
-        SCANS,
+        (*SCANS, SISO_STAGES),
         "The rate of the first token is used for all.",
         "A depends on the token in Mamba-3.",
         "more than one token",

@@ -275,7 +275,7 @@ STATES = (
     ),
     Bug(
         "state-kv-dropped",
-        MAMBA3,
+        (*MAMBA3, "stages.siso_stages"),
         "The previous key and value of the state are taken for zeros.",
         "The first token also weighs the k and v of the state, by beta.",
         "a state that comes in",
@@ -284,7 +284,7 @@ STATES = (
     ),
     Bug(
         "state-angle-dropped",
-        MAMBA3,
+        (*MAMBA3, "stages.siso_stages"),
         "Angles start from zero whatever the state says.",
         "Start the sum of angles from the angle of the state.",
         "a state that comes in",

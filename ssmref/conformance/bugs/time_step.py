@@ -18,6 +18,8 @@ MAMBA1 = ("mamba1.selective_scan", "mamba1.selective_scan_step")
 MAMBA2 = ("mamba2.ssd", "mamba2.ssd_step")
 STEPPED = (*MAMBA1, *MAMBA2)
 CACHES = ("caches.serve", "caches.snapshots")
+SSD_STAGES = "stages.ssd_stages"
+STAGES = ("stages.selective_scan_stages", SSD_STAGES)
 # Where log(1 + e^x) loses no digits and does not overflow, in single precision.
 SAFE_RAW = (-3.0, 80.0)
 
@@ -45,6 +47,11 @@ def soft(x: np.ndarray, use: bool) -> np.ndarray:
 def naive(x: np.ndarray) -> np.ndarray:
     """Return softplus without guards: inf for large x, 0 for very negative x."""
     return np.log(1 + np.exp(x))
+
+
+def guarded(x: np.ndarray) -> np.ndarray:
+    """Return softplus with a guard for large x only."""
+    return np.where(x > 20, x, naive(x))
 
 
 def raw(arguments: Arguments) -> np.ndarray:
@@ -112,7 +119,7 @@ CLAMP_FIX = "Clamp dt only by time_step_limit, which is (0, inf) by default."
 TIME_STEP = (
     Bug(
         "dt-softplus-no-guard",
-        STEPPED,
+        (*STEPPED, *STAGES),
         "softplus is log(1 + e^x) as it stands, inf for large x and 0 below -17.",
         "Return x itself above 20 and use log1p(e^x) below.",
         "raw dt beyond 88 or far below 0",
@@ -122,8 +129,19 @@ TIME_STEP = (
         ("dt-softplus-no-guard",),
     ),
     Bug(
+        "dt-softplus-small-lost",
+        (*STEPPED, *STAGES),
+        "softplus is log(e^x + 1) below its threshold: the sum rounds to 1 where x is "
+        "below -17 in float32, and such a token is ignored.",
+        "Use log1p(e^x).",
+        "raw dt far below 0",
+        lambda a: bool(a.get("dt_softplus")) and bool(np.any(raw(a) < SAFE_RAW[0])),
+        with_dt(lambda dt, b, use: guarded(dt + b) if use else dt + b),
+        (f"{MAMBA}/blob/main/mamba_ssm/ops/triton/softplus.py",),
+    ),
+    Bug(
         "softplus-missing",
-        (*STEPPED, *CACHES),
+        (*STEPPED, *CACHES, *STAGES),
         "dt is used raw although softplus is asked for.",
         "Apply softplus to dt + dt_bias where dt_softplus is set.",
         "dt_softplus",
@@ -132,7 +150,7 @@ TIME_STEP = (
     ),
     Bug(
         "softplus-twice",
-        (*STEPPED, *CACHES),
+        (*STEPPED, *CACHES, *STAGES),
         "softplus is applied twice, once outside and once inside the kernel.",
         "Apply softplus once: in the caller or in the kernel.",
         "dt_softplus",
@@ -141,7 +159,7 @@ TIME_STEP = (
     ),
     Bug(
         "dt-bias-dropped",
-        (*STEPPED, *CACHES),
+        (*STEPPED, *CACHES, *STAGES),
         "dt_bias is not added.",
         "Add dt_bias to dt before softplus.",
         "dt_bias",
@@ -150,7 +168,7 @@ TIME_STEP = (
     ),
     Bug(
         "dt-bias-twice",
-        (*STEPPED, *CACHES),
+        (*STEPPED, *CACHES, *STAGES),
         "dt_bias is added twice, by the projection and by the kernel.",
         "Add dt_bias once; call the projection without its bias.",
         "dt_bias",
@@ -159,7 +177,7 @@ TIME_STEP = (
     ),
     Bug(
         "dt-bias-after-softplus",
-        (*STEPPED, *CACHES),
+        (*STEPPED, *CACHES, *STAGES),
         "dt_bias is added after softplus.",
         "Add dt_bias first: softplus(dt + dt_bias).",
         "dt_bias together with dt_softplus",
@@ -168,7 +186,7 @@ TIME_STEP = (
     ),
     Bug(
         "dt-limit-ignored",
-        (*MAMBA2, *CACHES),
+        (*MAMBA2, *CACHES, SSD_STAGES),
         "dt is not clamped to dt_limit.",
         "Clamp dt to dt_limit after softplus, in the scan and in the step.",
         "a dt_limit that some dt exceeds",
@@ -177,7 +195,7 @@ TIME_STEP = (
     ),
     Bug(
         "dt-limit-upper-ignored",
-        (*MAMBA2, *CACHES),
+        (*MAMBA2, *CACHES, SSD_STAGES),
         "Only the lower end of dt_limit is enforced.",
         "Clamp dt from both sides.",
         "a dt_limit with a finite upper end",
@@ -186,7 +204,7 @@ TIME_STEP = (
     ),
     Bug(
         "dt-limit-before-softplus",
-        (*MAMBA2, *CACHES),
+        (*MAMBA2, *CACHES, SSD_STAGES),
         "Raw dt is clamped to dt_limit, before softplus.",
         "Clamp the result of softplus.",
         "a dt_limit together with dt_softplus",
@@ -195,7 +213,7 @@ TIME_STEP = (
     ),
     Bug(
         "dt-clamp-init-floor",
-        (*STEPPED, "caches.serve"),
+        (*STEPPED, "caches.serve", *STAGES),
         "dt is clamped from below by time_step_min, which is a range of initial "
         "values.",
         CLAMP_FIX,
@@ -207,7 +225,7 @@ TIME_STEP = (
     ),
     Bug(
         "dt-clamp-init-range",
-        (*STEPPED, *CACHES),
+        (*STEPPED, *CACHES, *STAGES),
         "dt is clamped to [time_step_min, time_step_max], the range of initial values.",
         CLAMP_FIX,
         "dt below 0.001 or above 0.1 after softplus",
@@ -218,7 +236,7 @@ TIME_STEP = (
     ),
     Bug(
         "a-log-double-exp",
-        STEPPED,
+        (*STEPPED, SSD_STAGES),
         "A, already negative, is taken for A_log: the rate becomes -exp(A).",
         "Apply -exp once: either store A_log or A.",
         "a state that must decay",
@@ -232,7 +250,7 @@ TIME_STEP = (
     ),
     Bug(
         "a-log-softplus",
-        STEPPED,
+        (*STEPPED, SSD_STAGES),
         "A is computed as -softplus(A_log).",
         "A is -exp(A_log) in Mamba-1 and Mamba-2.",
         "a state that must decay",
@@ -241,7 +259,7 @@ TIME_STEP = (
     ),
     Bug(
         "a-log-lowprec-exp",
-        STEPPED,
+        (*STEPPED, SSD_STAGES),
         "A is evaluated in bfloat16.",
         "Compute -exp(A_log) in float32, whatever the dtype of the model is.",
         "rates that bfloat16 cannot hold",
@@ -252,7 +270,7 @@ TIME_STEP = (
     ),
     Bug(
         "a-sign",
-        STEPPED,
+        (*STEPPED, SSD_STAGES),
         "The minus sign of A is lost, so that the state grows.",
         "A is negative: -exp(A_log).",
         "a state that must decay",
@@ -261,7 +279,7 @@ TIME_STEP = (
     ),
     Bug(
         "a-dropped",
-        STEPPED,
+        (*STEPPED, SSD_STAGES),
         "The state does not decay.",
         "Multiply the state by exp(dt A) at every token.",
         "a state that must decay",
@@ -270,7 +288,7 @@ TIME_STEP = (
     ),
     Bug(
         "a-first-head",
-        STEPPED,
+        (*STEPPED, SSD_STAGES),
         "The rate of the first head or channel is used for all.",
         "Index A by head (by channel and state in Mamba-1).",
         "heads with different rates",
@@ -279,7 +297,7 @@ TIME_STEP = (
     ),
     Bug(
         "a-exp2",
-        STEPPED,
+        (*STEPPED, SSD_STAGES),
         "The decay is 2^(dt A): exp2 is used without the factor log2(e).",
         "Scale A by log2(e) before exp2, or use exp.",
         "a state that must decay",
@@ -288,7 +306,7 @@ TIME_STEP = (
     ),
     Bug(
         "dt-first-head",
-        STEPPED,
+        (*STEPPED, *STAGES),
         "The first head's dt is used for all heads or channels.",
         "Index dt by head (by channel in Mamba-1).",
         "heads with different steps",

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ...golden._contract import _put as put
 from ...golden._contract import map_state
 from .bug import Arguments, Function, Wrap, around
 
@@ -136,7 +137,10 @@ def serving(scan: Function) -> Function:
 
 
 def in_slots(step: Function, arguments: Arguments) -> Any:
-    """Run a step on the rows of the state that slots names."""
+    """Run a step on the rows of the state that slots names.
+
+    Golden's own reads the axes of arguments from annotations, which a bug has not.
+    """
     rows, state = live(arguments), arguments["state"]
     slots = arguments["slots"][rows]
     batch = len(first(arguments))
@@ -153,10 +157,3 @@ def in_slots(step: Function, arguments: Arguments) -> Any:
     full = np.zeros((batch, *y.shape[1:]), y.dtype)
     full[rows] = y
     return full, map_state(lambda s, n: put(s, slots, n), state, new)
-
-
-def put(array: np.ndarray, rows: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Return the array with these rows replaced."""
-    array = array.copy()
-    array[rows] = values
-    return array

@@ -41,8 +41,11 @@ def has_start(arguments: Arguments) -> bool:
 
 
 def remembers(arguments: Arguments) -> bool:
-    """Return whether some token follows a state: the decay matters."""
-    if has_start(arguments):
+    """Return whether some token follows a state: the decay matters.
+
+    The stages of chunks show it also where it does not.
+    """
+    if has_start(arguments) or "chunk_size" in arguments:
         return any_token(arguments)
     return longer_than(1)(arguments)
 

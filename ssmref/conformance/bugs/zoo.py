@@ -12,7 +12,9 @@ from ...ops import Op, implementation
 from ..outputs import flatten
 from ..precision import is_low, rounded, wide
 from .attention import ATTENTION_BUGS
+from .blocks import BLOCKS
 from .bug import Arguments, Bug, Function
+from .cauchy import CAUCHY
 from .chunks import CHUNKS
 from .convolution import CONVOLUTION
 from .drive import DRIVE
@@ -23,6 +25,7 @@ from .norms import NORMS
 from .parameters import PARAMETERS
 from .serving import CACHE, CONV_CACHE
 from .snapshots import SNAPSHOT
+from .stages import STAGES
 from .states import STATES
 from .structured import STRUCTURED
 from .time_step import TIME_STEP
@@ -43,6 +46,9 @@ _ALL = (
     *CACHE,
     *SNAPSHOT,
     *PARAMETERS,
+    *STAGES,
+    *BLOCKS,
+    *CAUCHY,
 )
 BUGS: dict[str, Bug] = {bug.id: bug for bug in _ALL}
 
@@ -143,7 +149,7 @@ def stranger(bugs: Sequence[Bug], op: Op, base: Function | None = None) -> Funct
         if is_low(given):
             arguments = rounded(arguments, wide(given))
         with np.errstate(all="ignore"):
-            return _y_in(given, function(**arguments))
+            return _y_in(given, op, function(**arguments))
 
     return candidate
 
@@ -158,7 +164,11 @@ def parameters(op: Op) -> Sequence[str]:
     return list(inspect.signature(implementation(op, "ssmref.golden")).parameters)
 
 
-def _y_in(dtype: np.dtype, result: Any) -> Any:
-    if isinstance(result, tuple):
-        return result[0].astype(dtype), *result[1:]
-    return result.astype(dtype)
+def _y_in(dtype: np.dtype, op: Op, result: Any) -> Any:
+    """Return a result with y, of all outputs the only one, in a dtype."""
+    if "y" not in op.outputs:
+        return result
+    if not isinstance(result, tuple):
+        return result.astype(dtype)
+    before, y = result[: op.outputs.index("y")], result[op.outputs.index("y")]
+    return *before, y.astype(dtype), *result[len(before) + 1 :]

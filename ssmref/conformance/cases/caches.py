@@ -11,7 +11,7 @@ from .case import Case, family, member
 from .snapshots import SLOW, step_sizes
 
 
-def _serve(
+def serve(
     draw: Draw,
     *,
     batch: int = 2,
@@ -28,26 +28,31 @@ def _serve(
     right: tuple[int, ...] = (),
     skipped: tuple[int, ...] = (),
     accepted: tuple[int, ...] = (),
+    poisoned: tuple[int, ...] = (),
+    scale: float = 1.0,
     **others: Any,
 ) -> dict[str, Any]:
     """Draw a call; rows start from zeros and write the first slots by default.
 
     `left` and `right` count the padding of each row, `skipped` are padded tokens of
     all rows; the pool has one slot more than rows, so that a stray write is seen.
+    Slots that are `poisoned` hold NaN.
     """
     channels = heads * headdim + 2 * groups * state
     pool = slots or batch + 1
     arguments: dict[str, Any] = {
-        "xBC": draw.normal("xBC", batch, length, channels),
+        "xBC": scale * draw.normal("xBC", batch, length, channels),
         **step_sizes(draw, (batch, length), heads, **others),
         "weight": draw.normal("weight", channels, width) / 2,
         "read": np.array(read or (-1,) * batch, np.int64),
         "write": np.array(write or range(batch), np.int64),
         "state": ServeState(
-            draw.normal("state.conv", pool, width - 1, channels),
+            scale * draw.normal("state.conv", pool, width - 1, channels),
             draw.normal("state.ssm", pool, heads, headdim, state),
         ),
     }
+    for part in arguments["state"]:
+        part[list(poisoned)] = np.nan
     if left or right or skipped:
         arguments["mask"] = _mask(batch, length, left, right, skipped)
     if accepted:
@@ -284,9 +289,9 @@ EXTENDED: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 CASES: tuple[Case, ...] = (
-    *family("caches.serve", _serve, **SERVE),
+    *family("caches.serve", serve, **SERVE),
     *(
-        member("caches.serve", _serve, name, reason, sizes, "extended")
+        member("caches.serve", serve, name, reason, sizes, "extended")
         for name, (reason, sizes) in EXTENDED.items()
     ),
     *snapshots.CASES,

@@ -6,10 +6,15 @@ from typing import Any
 
 import numpy as np
 
+from ...golden._contract import map_state
 from ...ops import OPS
 from ..precision import per_token, rounded
 from ..random import Draw
 from .flags import flags_of
+
+Arguments = dict[str, Any]
+Builder = Callable[..., Arguments]
+States = Callable[[Draw, Arguments, int], Any]
 
 # Rates A for a step of about 0.05: decays per token of 0.9999, 0.99, 0.9 and 0.3.
 RATES = (-0.002, -0.2, -2.0, -24.0)
@@ -95,6 +100,53 @@ _LETTERS = {
 def _label(sizes: dict[str, Any]) -> str:
     given = ((letter, sizes.get(name)) for name, letter in _LETTERS.items())
     return "".join(f"{x}{n}" for x, n in given if n is not None) or "default"
+
+
+def scan_of(arguments: Builder, states: States) -> Builder:
+    """Return what draws a sequence or a pack, with `states` for its rows if initial."""
+
+    def scan(
+        draw: Draw,
+        *,
+        lengths: tuple[int, ...] = (),
+        initial: bool = False,
+        **sizes: Any,
+    ) -> Arguments:
+        drawn = arguments(draw, **sizes)
+        rows = len(lengths) or len(next(iter(drawn.values())))
+        if initial:
+            drawn["initial_state"] = states(draw, drawn, rows)
+        if lengths:
+            drawn["cu_seqlens"] = bounds(*lengths)
+        return drawn
+
+    return scan
+
+
+def step_of(arguments: Builder, states: States) -> Builder:
+    """Return what draws one token and the states that it meets, zeros if `fresh`."""
+
+    def step(
+        draw: Draw,
+        *,
+        slots: tuple[int, ...] = (),
+        pool: int = 0,
+        fresh: bool = False,
+        **sizes: Any,
+    ) -> Arguments:
+        drawn = arguments(draw, **sizes)
+        state = states(draw, drawn, pool or len(next(iter(drawn.values()))))
+        drawn["state"] = map_state(np.zeros_like, state) if fresh else state
+        if slots:
+            drawn["slots"] = np.array(slots, np.int64)
+        return drawn
+
+    return step
+
+
+def complex_normal(draw: Draw, name: str, *shape: int) -> np.ndarray:
+    """Return complex numbers whose two parts are normal."""
+    return draw.normal(name, *shape) + 1j * draw.normal(f"{name}.imag", *shape)
 
 
 def bounds(*lengths: int) -> np.ndarray:

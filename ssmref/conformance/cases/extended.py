@@ -230,7 +230,7 @@ def _rows_of_scan(subject: Subject) -> Iterator[Row]:
     pack = {"length": 40, "lengths": (13, 20, 7), "nan": (0, slice(13, 33))}
     yield "nan-contained", nan, pack
     yield "nan-contained", nan, {"batch": 3, "length": 21, "nan": (1,)}
-    yield from _rows_of_any(subject, {"length": 18})
+    yield from rows_of_any(subject, {"length": 18})
 
 
 def _rows_of_step(subject: Subject) -> Iterator[Row]:
@@ -248,10 +248,11 @@ def _rows_of_step(subject: Subject) -> Iterator[Row]:
         yield "slots-reversed", "every slot is used, in reverse", reverse
         padding = {"slots": (-1, -1, -1), "pool": 2, "batch": 3}
         yield "slots-padding-only", "nothing but padding", padding
-    yield from _rows_of_any(subject, {"batch": 2})
+    yield from rows_of_any(subject, {"batch": 2})
 
 
-def _rows_of_any(subject: Subject, sizes: dict[str, Any]) -> Iterator[Row]:
+def rows_of_any(subject: Subject, sizes: dict[str, Any]) -> Iterator[Row]:
+    """Yield one row for each size, grouping, magnitude and decay of an op."""
     for axis in subject.axes:
         yield "size-one", f"one {axis}", {**sizes, axis: 1}
     for axis in subject.axes:

@@ -6,7 +6,7 @@ import numpy as np
 
 from ...golden.h3 import H3State
 from ..random import Draw
-from .case import Case, bounds, cycle, family
+from .case import Case, complex_normal, cycle, family, scan_of, step_of
 from .s4 import SPECTRUM, STEPS, STIFF, of_one_token
 
 
@@ -36,8 +36,8 @@ def _arguments(
         "v": scale * draw.normal("v", *lead, channels),
         "dt": cycle(steps, heads) * draw.uniform("dt", 0.9, 1.1, heads),
         "A": cycle(rates, heads * state).reshape(heads, state) + 1j * turns,
-        "B": _complex(draw, "B", heads, state),
-        "C": _complex(draw, "C", heads, state),
+        "B": complex_normal(draw, "B", heads, state),
+        "C": complex_normal(draw, "C", heads, state),
         "shift_C": draw.normal("shift_C", channels, taps),
     }
     if headdim > 1:
@@ -51,41 +51,16 @@ def _arguments(
     return arguments
 
 
-def _complex(draw: Draw, name: str, *shape: int) -> np.ndarray:
-    return draw.normal(name, *shape) + 1j * draw.normal(f"{name}.imag", *shape)
-
-
-def scan(
-    draw: Draw, *, lengths: tuple[int, ...] = (), initial: bool = False, **sizes: Any
-) -> dict[str, Any]:
-    """Draw a sequence or a pack."""
-    arguments = _arguments(draw, **sizes)
-    if initial:
-        rows = len(lengths) or len(arguments["q"])
-        arguments["initial_state"] = _state(draw, arguments, rows)
-    if lengths:
-        arguments["cu_seqlens"] = bounds(*lengths)
-    return arguments
-
-
-def step(
-    draw: Draw, *, slots: tuple[int, ...] = (), pool: int = 0, **sizes: Any
-) -> dict[str, Any]:
-    """Draw one token and the states that it meets."""
-    arguments = _arguments(draw, **sizes)
-    arguments["state"] = _state(draw, arguments, pool or len(arguments["q"]))
-    if slots:
-        arguments["slots"] = np.array(slots, np.int64)
-    return arguments
-
-
 def _state(draw: Draw, arguments: dict[str, Any], rows: int) -> H3State:
     heads, state = arguments["A"].shape
     headdim = arguments.get("head_dim", 1)
     return H3State(
         shift=draw.normal("state.shift", rows, *arguments["shift_C"].shape),
-        ssm=_complex(draw, "state.ssm", rows, heads, headdim, headdim, state),
+        ssm=complex_normal(draw, "state.ssm", rows, heads, headdim, headdim, state),
     )
+
+
+scan, step = scan_of(_arguments, _state), step_of(_arguments, _state)
 
 
 ALL = ("D", "shift_D")

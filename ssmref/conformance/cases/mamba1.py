@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from ..random import Draw
-from .case import RATES, Case, bounds, cycle, family, sprinkle
+from .case import RATES, Case, cycle, family, scan_of, sprinkle, step_of
 
 
 def _arguments(
@@ -53,36 +53,15 @@ def _arguments(
     return arguments
 
 
-def scan(
-    draw: Draw, *, lengths: tuple[int, ...] = (), initial: bool = False, **sizes: Any
-) -> dict[str, Any]:
-    """Draw a sequence or a pack."""
-    arguments = _arguments(draw, **sizes)
-    rows = len(lengths) or len(arguments["u"])
-    if initial:
-        arguments["initial_state"] = _state(draw, arguments["A"], rows)
-    if lengths:
-        arguments["cu_seqlens"] = bounds(*lengths)
-    return arguments
-
-
-def step(
-    draw: Draw, *, slots: tuple[int, ...] = (), pool: int = 0, **sizes: Any
-) -> dict[str, Any]:
-    """Draw one token and the states that it meets."""
-    arguments = _arguments(draw, **sizes)
-    rows = pool or len(arguments["u"])
-    arguments["state"] = _state(draw, arguments["A"], rows)
-    if slots:
-        arguments["slots"] = np.array(slots, np.int64)
-    return arguments
-
-
-def _state(draw: Draw, A: np.ndarray, rows: int) -> np.ndarray:
+def _state(draw: Draw, arguments: dict[str, Any], rows: int) -> np.ndarray:
+    A = arguments["A"]
     state = draw.normal("state", rows, *A.shape)
     if np.iscomplexobj(A):
         state = state + 1j * draw.normal("state.imag", rows, *A.shape)
     return state
+
+
+scan, step = scan_of(_arguments, _state), step_of(_arguments, _state)
 
 
 ALL = ("D", "z", "dt_bias")
@@ -203,6 +182,10 @@ CASES: tuple[Case, ...] = (
         softplus_tails=(
             "the step's softplus is the scan's, also in its tails",
             {"batch": 8, "softplus": True, "raw": TAILS},
+        ),
+        softplus_tails_fresh=(
+            "from a state of zeros: a step that rounds to 0 loses all of its output",
+            {"batch": 8, "softplus": True, "raw": TAILS, "fresh": True},
         ),
         slots=(
             "rows use the slots that they name; others stay untouched",

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from ..random import Draw
-from .case import RATES, Case, bounds, cycle, family, sprinkle
+from .case import RATES, Case, cycle, family, scan_of, sprinkle, step_of
 from .mamba1 import TAILS
 
 
@@ -62,33 +62,12 @@ def _arguments(
     return arguments
 
 
-def scan(
-    draw: Draw, *, lengths: tuple[int, ...] = (), initial: bool = False, **sizes: Any
-) -> dict[str, Any]:
-    """Draw a sequence or a pack."""
-    arguments = _arguments(draw, **sizes)
-    rows = len(lengths) or len(arguments["x"])
-    if initial:
-        arguments["initial_state"] = _state(draw, arguments, rows)
-    if lengths:
-        arguments["cu_seqlens"] = bounds(*lengths)
-    return arguments
-
-
-def step(
-    draw: Draw, *, slots: tuple[int, ...] = (), pool: int = 0, **sizes: Any
-) -> dict[str, Any]:
-    """Draw one token and the states that it meets."""
-    arguments = _arguments(draw, **sizes)
-    arguments["state"] = _state(draw, arguments, pool or len(arguments["x"]))
-    if slots:
-        arguments["slots"] = np.array(slots, np.int64)
-    return arguments
-
-
 def _state(draw: Draw, arguments: dict[str, Any], rows: int) -> np.ndarray:
     heads, headdim = arguments["x"].shape[-2:]
     return draw.normal("state", rows, heads, headdim, arguments["B"].shape[-1])
+
+
+scan, step = scan_of(_arguments, _state), step_of(_arguments, _state)
 
 
 ALL = ("D", "z", "dt_bias")
@@ -235,6 +214,10 @@ CASES: tuple[Case, ...] = (
         softplus_tails=(
             "the step's softplus is the scan's, also in its tails",
             {"batch": 8, "softplus": True, "raw": TAILS},
+        ),
+        softplus_tails_fresh=(
+            "from a state of zeros: a step that rounds to 0 loses all of its output",
+            {"batch": 8, "softplus": True, "raw": TAILS, "fresh": True},
         ),
         dt_limit=(
             "the step clamps dt as the scan does",

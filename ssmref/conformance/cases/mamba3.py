@@ -2,11 +2,9 @@
 
 from typing import Any
 
-import numpy as np
-
 from ...golden.mamba3 import Mamba3State
 from ..random import Draw
-from .case import Case, bounds, cycle, family
+from .case import Case, cycle, family, scan_of, step_of
 
 # Rates per unit of dt, dt being about 0.3: decays of 0.997, 0.94 and 0.4 per token.
 RATES = (-0.01, -0.2, -3.0)
@@ -60,30 +58,6 @@ def _arguments(
     return arguments
 
 
-def scan(
-    draw: Draw, *, lengths: tuple[int, ...] = (), initial: bool = False, **sizes: Any
-) -> dict[str, Any]:
-    """Draw a sequence or a pack."""
-    arguments = _arguments(draw, **sizes)
-    if initial:
-        rows = len(lengths) or len(arguments["x"])
-        arguments["initial_state"] = _state(draw, arguments, rows)
-    if lengths:
-        arguments["cu_seqlens"] = bounds(*lengths)
-    return arguments
-
-
-def step(
-    draw: Draw, *, slots: tuple[int, ...] = (), pool: int = 0, **sizes: Any
-) -> dict[str, Any]:
-    """Draw one token and the states that it meets."""
-    arguments = _arguments(draw, **sizes)
-    arguments["state"] = _state(draw, arguments, pool or len(arguments["x"]))
-    if slots:
-        arguments["slots"] = np.array(slots, np.int64)
-    return arguments
-
-
 def _state(draw: Draw, arguments: dict[str, Any], rows: int) -> Mamba3State:
     heads, headdim = arguments["x"].shape[-2:]
     state, angles = arguments["B"].shape[-1], arguments["angles"].shape[-1]
@@ -95,6 +69,9 @@ def _state(draw: Draw, arguments: dict[str, Any], rows: int) -> Mamba3State:
         k=draw.normal("state.k", rows, ranks, heads, state),
         v=draw.normal("state.v", rows, heads, headdim),
     )
+
+
+scan, step = scan_of(_arguments, _state), step_of(_arguments, _state)
 
 
 BIASES = ("B_bias", "C_bias")

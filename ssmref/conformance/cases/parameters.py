@@ -9,7 +9,7 @@ from .case import Case, cycle, family, sprinkle
 from .mamba1 import TAILS
 
 
-def _rate(
+def rate(
     draw: Draw,
     *,
     channels: int = 8,
@@ -17,6 +17,7 @@ def _rate(
     span: tuple[float, float] = (-4.5, 3.0),
     values: tuple[float, ...] = (),
 ) -> dict[str, Any]:
+    """Draw logarithms of rates."""
     shape = (channels,) if state is None else (channels, state)
     A_log = draw.uniform("A_log", *span, *shape)
     if values:
@@ -24,7 +25,7 @@ def _rate(
     return {"A_log": A_log}
 
 
-def _step_size(
+def step_size(
     draw: Draw,
     *,
     batch: int = 2,
@@ -35,6 +36,7 @@ def _step_size(
     bias: bool = True,
     dt_limit: tuple[float, float] | None = None,
 ) -> dict[str, Any]:
+    """Draw raw steps and their bias."""
     dt = draw.normal("dt", batch, length, heads) + centre
     sprinkle(dt, raw)
     dt_bias = draw.uniform("dt_bias", -1, 1, heads)
@@ -42,7 +44,7 @@ def _step_size(
     return arguments if dt_limit is None else {**arguments, "dt_limit": dt_limit}
 
 
-def _mamba3_rate(
+def mamba3_rate(
     draw: Draw,
     *,
     batch: int = 2,
@@ -52,12 +54,13 @@ def _mamba3_rate(
     raw: tuple[float, ...] = (),
     **options: Any,
 ) -> dict[str, Any]:
+    """Draw projections of rates."""
     a = spread * draw.normal("a", batch, length, heads)
     sprinkle(a, raw)
     return {"a": a, **options}
 
 
-def _falcon_mamba(
+def falcon_mamba(
     draw: Draw,
     *,
     batch: int = 2,
@@ -68,6 +71,7 @@ def _falcon_mamba(
     sizes: tuple[float, float, float] = (1.0, 1.0, 1.0),
     **options: Any,
 ) -> dict[str, Any]:
+    """Draw projections of FalconMamba, each of a size of its own."""
     dt, B, C = sizes
     lead = (batch, length)
     return {
@@ -79,7 +83,7 @@ def _falcon_mamba(
     }
 
 
-def _falcon_h1(
+def falcon_h1(
     draw: Draw,
     *,
     batch: int = 2,
@@ -90,6 +94,7 @@ def _falcon_h1(
     state: int = 4,
     multipliers: tuple[float, ...] = (0.35, 0.25, 0.18, 0.5, 0.31),
 ) -> dict[str, Any]:
+    """Draw a projection of Falcon-H1 and its five multipliers."""
     width = 2 * heads * headdim + 2 * groups * state + heads
     return {
         "projected": draw.normal("projected", batch, length, width),
@@ -195,9 +200,9 @@ FALCON_H1: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 CASES: tuple[Case, ...] = (
-    *family("parameters.mamba_rate", _rate, **RATE),
-    *family("parameters.mamba2_step_size", _step_size, **STEP_SIZE),
-    *family("parameters.mamba3_rate", _mamba3_rate, **MAMBA3_RATE),
-    *family("parameters.falcon_mamba_projections", _falcon_mamba, **FALCON_MAMBA),
-    *family("parameters.falcon_h1_projections", _falcon_h1, **FALCON_H1),
+    *family("parameters.mamba_rate", rate, **RATE),
+    *family("parameters.mamba2_step_size", step_size, **STEP_SIZE),
+    *family("parameters.mamba3_rate", mamba3_rate, **MAMBA3_RATE),
+    *family("parameters.falcon_mamba_projections", falcon_mamba, **FALCON_MAMBA),
+    *family("parameters.falcon_h1_projections", falcon_h1, **FALCON_H1),
 )

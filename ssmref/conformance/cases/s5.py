@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from ..random import Draw
-from .case import Case, bounds, cycle, family
+from .case import Case, complex_normal, cycle, family, scan_of, step_of
 from .s4 import SPECTRUM, STEPS, STIFF, of_one_token
 
 
@@ -31,8 +31,8 @@ def _arguments(
         "u": scale * draw.normal("u", *lead, inputs),
         "dt": cycle(steps, state) * draw.uniform("dt", 0.9, 1.1, state),
         "A": cycle(rates, state) + 1j * np.pi * turn * np.arange(state),
-        "B": _complex(draw, "B", state, inputs),
-        "C": _complex(draw, "C", outputs, state),
+        "B": complex_normal(draw, "B", state, inputs),
+        "C": complex_normal(draw, "C", outputs, state),
     }
     if not conj_sym:
         arguments["conj_sym"] = False
@@ -43,40 +43,20 @@ def _arguments(
     return arguments
 
 
-def _complex(draw: Draw, name: str, *shape: int) -> np.ndarray:
-    return draw.normal(name, *shape) + 1j * draw.normal(f"{name}.imag", *shape)
+def _state(draw: Draw, arguments: dict[str, Any], rows: int) -> np.ndarray:
+    return complex_normal(draw, "state", rows, len(arguments["A"]))
 
 
-def scan(
-    draw: Draw,
-    *,
-    lengths: tuple[int, ...] = (),
-    initial: bool = False,
-    backward: bool = False,
-    **sizes: Any,
-) -> dict[str, Any]:
+step = step_of(_arguments, _state)
+_one_way = scan_of(_arguments, _state)
+
+
+def scan(draw: Draw, *, backward: bool = False, **sizes: Any) -> dict[str, Any]:
     """Draw a sequence or a pack, for one or both directions."""
-    arguments = _arguments(draw, **sizes)
-    rows = len(lengths) or len(arguments["u"])
-    if initial:
-        state = len(arguments["A"])
-        arguments["initial_state"] = _complex(draw, "state", rows, state)
-    if lengths:
-        arguments["cu_seqlens"] = bounds(*lengths)
+    arguments = _one_way(draw, **sizes)
     if backward:
-        arguments["C_backward"] = _complex(draw, "C_backward", *arguments["C"].shape)
-    return arguments
-
-
-def step(
-    draw: Draw, *, slots: tuple[int, ...] = (), pool: int = 0, **sizes: Any
-) -> dict[str, Any]:
-    """Draw one token and the states that it meets."""
-    arguments = _arguments(draw, **sizes)
-    rows, state = pool or len(arguments["u"]), len(arguments["A"])
-    arguments["state"] = _complex(draw, "state", rows, state)
-    if slots:
-        arguments["slots"] = np.array(slots, np.int64)
+        shape = arguments["C"].shape
+        arguments["C_backward"] = complex_normal(draw, "C_backward", *shape)
     return arguments
 
 

@@ -38,7 +38,7 @@ def step_sizes(
     return arguments
 
 
-def _snapshots(
+def snapshots(
     draw: Draw,
     *,
     lengths: tuple[int, ...],
@@ -49,11 +49,13 @@ def _snapshots(
     groups: int = 1,
     state: int = 4,
     initial: bool = False,
+    scale: float = 1.0,
     **others: Any,
 ) -> dict[str, Any]:
+    """Draw a pack; `seen` counts the tokens before each sequence."""
     length = sum(lengths)
     arguments = {
-        "x": draw.normal("x", 1, length, heads, headdim),
+        "x": scale * draw.normal("x", 1, length, heads, headdim),
         **step_sizes(draw, (1, length), heads, **others),
         "B": draw.normal("B", 1, length, groups, state),
         "cu_seqlens": bounds(*lengths),
@@ -142,4 +144,4 @@ SNAPSHOTS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-CASES: tuple[Case, ...] = tuple(family("caches.snapshots", _snapshots, **SNAPSHOTS))
+CASES: tuple[Case, ...] = tuple(family("caches.snapshots", snapshots, **SNAPSHOTS))

@@ -8,11 +8,13 @@ from .case import Case, family
 from .mamba1 import TAILS
 
 
-def _ssd(draw: Draw, *, chunk: int = 16, **sizes: Any) -> dict[str, Any]:
+def ssd(draw: Draw, *, chunk: int = 16, **sizes: Any) -> dict[str, Any]:
+    """Draw a call of SSD in chunks."""
     return {**mamba2.scan(draw, **sizes), "chunk_size": chunk}
 
 
-def _siso(draw: Draw, *, chunk: int = 16, **sizes: Any) -> dict[str, Any]:
+def siso(draw: Draw, *, chunk: int = 16, **sizes: Any) -> dict[str, Any]:
+    """Draw a call of Mamba-3 in chunks."""
     return {**mamba3.scan(draw, **sizes), "chunk_size": chunk}
 
 
@@ -57,6 +59,11 @@ SSD: dict[str, tuple[str, dict[str, Any]]] = {
             "dt_limit": (0.01, 0.5),
             "options": ("dt_bias",),
         },
+    ),
+    "softplus_tails": (
+        "raw dt beyond the threshold and where log(1 + e^x) is 0, with no limit to "
+        "hide it",
+        {"length": 20, "softplus": True, "raw": TAILS, "chunk": 8},
     ),
     "odd_chunk": (
         "a chunk that is no power of two, unlike the state",
@@ -179,7 +186,7 @@ SISO: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 CASES: tuple[Case, ...] = (
-    *family("stages.ssd_stages", _ssd, **SSD),
+    *family("stages.ssd_stages", ssd, **SSD),
     *family("stages.selective_scan_stages", mamba1.scan, **SCAN),
-    *family("stages.siso_stages", _siso, **SISO),
+    *family("stages.siso_stages", siso, **SISO),
 )

@@ -21,7 +21,9 @@ from typing import Any
 import numpy as np
 
 from ..arrays import converter, to_numpy
+from ..lacking import lacking
 
+lacks = lacking("mamba_ssm")
 PACKAGES = ("torch", "triton", "einops", "mamba_ssm", "causal_conv1d")
 EXTENSIONS = ("selective_scan_cuda", "causal_conv1d_cuda")
 # They compute in float32 whatever comes in.
@@ -280,24 +282,17 @@ def rms_norm_gated(
     return to_numpy(y)
 
 
-def lacks(feature: str, given: Any) -> None:
-    """Raise NotImplementedError where a feature that is lacking is asked for."""
-    if given is not None:
-        raise NotImplementedError(f"mamba_ssm has no {feature}")
-
-
 def no_limit(dt_limit: tuple[float, float]) -> None:
     """Refuse limits of dt in a step."""
-    if dt_limit != (0.0, math.inf):
-        raise NotImplementedError("mamba_ssm applies no dt_limit in decoding")
+    lacks("dt_limit in decoding", dt_limit != (0.0, math.inf))
 
 
 def tensor(array: np.ndarray | None) -> Any:
     """Return a copy, so that updates in place stay unseen."""
     if array is None:
         return None
-    if array.dtype.name in REFUSED:
-        raise NotImplementedError(f"mamba_ssm computes in float32, not {array.dtype}")
+    refused = array.dtype.name in REFUSED
+    lacks(f"{array.dtype}: it computes in float32", refused)
     return converter("torch")(np.ascontiguousarray(array)).clone()
 
 
@@ -327,8 +322,7 @@ def step_of_channels(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Run a step of Mamba-1: channels are heads of one dimension, to allow groups."""
     u, dt, A, B, C, state = arrays
-    if np.iscomplexobj(A):
-        raise NotImplementedError("mamba_ssm has no complex numbers in its step")
+    lacks("complex numbers in its step", np.iscomplexobj(A))
     B, C = (X if X.ndim == 3 else X[:, None] for X in (B, C))
     h = tensor(state[:, :, None])
     options = {n: _of_one(v) for n, v in options.items()}

@@ -270,8 +270,8 @@ def rms_norm_gated(
 
 def _has_tokens(x: np.ndarray, cu_seqlens: np.ndarray | None) -> None:
     """Refuse sequences without tokens."""
-    if not x.size or (cu_seqlens is not None and not np.diff(cu_seqlens).all()):
-        raise NotImplementedError("mamba_ssm has no empty sequences in its kernels")
+    empty = cu_seqlens is not None and not np.diff(cu_seqlens).all()
+    lacks("empty sequences in its kernels", empty or not x.size)
 
 
 def _pack(cu_seqlens: np.ndarray | None) -> dict[str, Any]:
@@ -303,8 +303,7 @@ def _completed(options: dict[str, Any], x: np.ndarray) -> dict[str, Any]:
 
 
 def _pairwise(pairing: str) -> None:
-    if pairing != "pairwise":
-        raise NotImplementedError("mamba_ssm rotates pairwise in its SISO kernels")
+    lacks("other pairing than pairwise in its SISO kernels", pairing != "pairwise")
 
 
 class _Sizes:

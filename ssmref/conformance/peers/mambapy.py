@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..arrays import converter, to_numpy
+from ..lacking import lacking
 
 try:
     import torch
@@ -22,6 +23,7 @@ except ImportError as error:
     ) from error
 
 _tensor = converter("torch")
+lacks = lacking("mambapy")
 
 
 def selective_scan(
@@ -59,18 +61,13 @@ def _refuse(
     cu_seqlens: np.ndarray | None,
 ) -> None:
     """Raise NotImplementedError for what the library lacks."""
-    if initial_state is not None:
-        raise NotImplementedError("mambapy has no initial state in its scan")
-    if cu_seqlens is not None:
-        raise NotImplementedError("mambapy has no packed sequences")
-    if np.iscomplexobj(A):
-        raise NotImplementedError("mambapy has no complex A")
-    if any(X.ndim > 3 for X in (B, C)):
-        raise NotImplementedError("mambapy has no groups of B and C")
-    if any(X.ndim < 3 for X in (B, C)):
-        raise NotImplementedError("mambapy has no B and C that are constant")
-    if u.dtype.name in ("bfloat16", "float16"):
-        raise NotImplementedError("mambapy does not mix half precision with float32")
+    lacks("initial state in its scan", initial_state)
+    lacks("packed sequences", cu_seqlens)
+    lacks("complex A", np.iscomplexobj(A))
+    lacks("groups of B and C", any(X.ndim > 3 for X in (B, C)))
+    lacks("B and C that are constant", any(X.ndim < 3 for X in (B, C)))
+    half = u.dtype.name in ("bfloat16", "float16")
+    lacks("mix of half precision with float32", half)
 
 
 def _last_state(x: Any, dt: Any, A: Any, B: Any) -> Any:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..arrays import converter, to_numpy
+from ..lacking import lacking
 
 try:
     import torch
@@ -21,6 +22,7 @@ except ImportError as error:
     ) from error
 
 _tensor = converter("torch")
+lacks = lacking("s5-pytorch")
 _DISCRETISE = {"zoh": discretize_zoh, "bilinear": discretize_bilinear}
 
 
@@ -67,12 +69,11 @@ def _refuse(
     cu_seqlens: np.ndarray | None,
 ) -> None:
     """Raise NotImplementedError for what the library lacks."""
-    if cu_seqlens is not None:
-        raise NotImplementedError("s5-pytorch has no packed sequences")
-    if C_backward is not None and initial_state is not None:
-        raise NotImplementedError("s5-pytorch has no initial state in both directions")
-    if u.dtype.name in ("bfloat16", "float16"):
-        raise NotImplementedError("s5-pytorch has no complex numbers in half precision")
+    lacks("packed sequences", cu_seqlens)
+    two_ways = C_backward is not None and initial_state is not None
+    lacks("initial state in both directions", two_ways)
+    half = u.dtype.name in ("bfloat16", "float16")
+    lacks("complex numbers in half precision", half)
 
 
 def _filled(array: Any, width: int, axis: int) -> Any:

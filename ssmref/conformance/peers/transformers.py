@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from ..lacking import lacking
+
 try:
     import torch
     from transformers.cache_utils import LinearAttentionLayer
@@ -25,6 +27,7 @@ except ImportError as error:
         "install them by: pip install 'ssmref[peers]'"
     ) from error
 
+lacks = lacking("transformers")
 # Of the chunk scan, which pads to a multiple of it.
 CHUNK_SIZE = 64
 
@@ -63,7 +66,7 @@ def causal_conv1d(
     ``causal_conv1d_fn`` behind the cache of a linear attention layer, as the mixers
     call it. The cache has width columns, of which the oldest is never used.
     """
-    _lacks("packed sequences in causal_conv1d_fn", cu_seqlens)
+    lacks("packed sequences in causal_conv1d_fn", cu_seqlens)
     tokens = _channels_first(x)
     cache, width = LinearAttentionLayer(), weight.shape[1]
     if initial_state is not None:
@@ -86,7 +89,7 @@ def causal_conv1d_step(
     slots: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """See `ssmref.golden.layers.causal_conv1d_step`; ``causal_conv1d_update``."""
-    _lacks("slots in causal_conv1d_update", slots)
+    lacks("slots in causal_conv1d_update", slots)
     tokens = _channels_first(x if x.ndim == 3 else x[:, None])
     buffer = _channels_first(state)
     y = _conv1d_update(tokens, buffer, _tensor(weight), _tensor(bias), activation)
@@ -109,8 +112,8 @@ def selective_scan(
     cu_seqlens: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """See `ssmref.golden.mamba1.selective_scan`; ``mamba_selective_scan``."""
-    _lacks("initial state in mamba_selective_scan", initial_state)
-    _lacks("packed sequences in mamba_selective_scan", cu_seqlens)
+    lacks("initial state in mamba_selective_scan", initial_state)
+    lacks("packed sequences in mamba_selective_scan", cu_seqlens)
     _one_group(B, C, axes=3)
     y, state = _selective_scan(
         _channels_first(u),
@@ -145,7 +148,7 @@ def selective_scan_step(
 
     ``mamba_selective_state_update``.
     """
-    _lacks("slots in mamba_selective_state_update", slots)
+    lacks("slots in mamba_selective_state_update", slots)
     _one_group(B, C, axes=2)
     arrays = (state, u, dt, A, B, C, D)
     h, *arguments = (_tensor(array) for array in arrays)
@@ -171,10 +174,9 @@ def ssd(
     cu_seqlens: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """See `ssmref.golden.mamba2.ssd`; ``mamba2_chunk_scan``."""
-    _lacks("gate in mamba2_chunk_scan, which ignores z", z)
-    _lacks("packed sequences in mamba2_chunk_scan", cu_seqlens)
-    if D is not None and D.ndim == 2:
-        raise NotImplementedError("transformers has no D per head and dimension")
+    lacks("gate in mamba2_chunk_scan, which ignores z", z)
+    lacks("packed sequences in mamba2_chunk_scan", cu_seqlens)
+    lacks("D per head and dimension", D is not None and D.ndim == 2)
     y, state = _chunk_scan(
         *(_tensor(array) for array in (x, dt, A, B, C)),
         CHUNK_SIZE,
@@ -207,9 +209,8 @@ def ssd_step(
 
     The library spreads what is one number per head over headdim and state itself.
     """
-    _lacks("slots in mamba2_selective_state_update", slots)
-    if dt_limit != (0.0, math.inf):
-        raise NotImplementedError("transformers applies no dt_limit in decoding")
+    lacks("slots in mamba2_selective_state_update", slots)
+    lacks("dt_limit in decoding", dt_limit != (0.0, math.inf))
     _, heads, headdim, size = state.shape
     h = _tensor(state)
     y = _chunk_update(
@@ -227,17 +228,12 @@ def ssd_step(
     return _array(y, x), _state(h)
 
 
-def _lacks(feature: str, given: np.ndarray | None) -> None:
-    if given is not None:
-        raise NotImplementedError(f"transformers has no {feature}")
-
-
 def _one_group(*projections: np.ndarray, axes: int) -> None:
     """Refuse B or C unless it is (batch, [length,] state)."""
-    if any(X.ndim > axes for X in projections):
-        raise NotImplementedError("transformers has no groups of B and C in Mamba-1")
-    if any(X.ndim < axes for X in projections):
-        raise NotImplementedError("transformers has no B and C that are constant")
+    several = any(X.ndim > axes for X in projections)
+    lacks("groups of B and C in Mamba-1", several)
+    constant = any(X.ndim < axes for X in projections)
+    lacks("B and C that are constant", constant)
 
 
 def _tensor(array: np.ndarray | None) -> Any:
@@ -246,10 +242,8 @@ def _tensor(array: np.ndarray | None) -> Any:
         return None
     if array.dtype.name == "bfloat16":  # of ml_dtypes, which torch does not know
         return torch.tensor(array.view(np.int16)).view(torch.bfloat16)
-    if array.dtype.name not in ("float32", "float16"):
-        raise NotImplementedError(
-            f"transformers computes the states of Mamba in float32, not {array.dtype}"
-        )
+    other = array.dtype.name not in ("float32", "float16")
+    lacks(f"{array.dtype}: it computes the states of Mamba in float32", other)
     return torch.tensor(array)
 
 

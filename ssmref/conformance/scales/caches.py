@@ -78,7 +78,7 @@ def _absolute(call: dict[str, Any], name: str, change: np.ndarray) -> tuple:
 def _start(a: dict[str, Any], row: int) -> ServeState:
     slot = a["read"][row]
     if slot < 0:
-        return map_state(lambda part: 0 * part[:1], a["state"])
+        return map_state(lambda part: np.zeros_like(part[:1]), a["state"])
     return map_state(lambda part: part[slot : slot + 1], a["state"])
 
 

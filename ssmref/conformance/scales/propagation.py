@@ -49,15 +49,17 @@ def step_size(arguments: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
     """Return dt as the op uses it and its relative error in units of eps.
 
     softplus(r) has the relative error 1 + |r| softplus'(r) / softplus(r): the exp of a
-    large negative number loses as many digits as that number has before the point.
+    large negative number loses as many digits as that number has before the point. The
+    quotient is 1 where both underflow.
     """
     raw = arguments["dt"]
     if (bias := arguments.get("dt_bias")) is not None:
         raw = raw + bias
     dt, kappa = raw, np.ones_like(raw)
     if arguments.get("dt_softplus", False):
-        dt = softplus(raw)
-        kappa = 1 + np.abs(raw) * sigmoid(raw) / dt
+        dt, slope = softplus(raw), sigmoid(raw)
+        rest = np.abs(raw)
+        kappa = 1 + np.divide(rest * slope, dt, out=rest, where=dt != 0)
     if (limit := arguments.get("dt_limit")) is not None:
         dt = np.clip(dt, *limit)
     return dt, kappa

@@ -95,15 +95,21 @@ def test_nothing_is_not_green(vectors, tmp_path):
     assert "NOTHING RAN" in result.output
 
 
-def test_the_verdict_comes_from_the_folder_alone(vectors, answered, monkeypatch):
-    """Neither golden nor the catalogue is asked, only what was exported."""
+def test_the_verdict_comes_from_the_folder_alone(vectors, outputs, monkeypatch):
+    """Where nothing fails, neither golden, nor bugs, nor the catalogue are asked."""
+    asked = []
 
     def forbidden(*_):
-        raise AssertionError("the running package's golden was used")
+        asked.append("the running package was used")
 
-    monkeypatch.setattr("ssmref.conformance.truth.truth.__wrapped__", forbidden)
-    monkeypatch.setattr("ssmref.conformance.catalogue.CASES", {})
-    assert check(vectors, answered).exit_code == 0
+    for name in ("diagnosis.truth", "diagnosis.behaviour", "truth.implementation"):
+        monkeypatch.setattr(f"ssmref.conformance.{name}", forbidden)
+    monkeypatch.setattr("ssmref.conformance.catalogue.ALL_CASES", {})
+    assert check(vectors, outputs).exit_code == 0
+    assert not asked
+    change(outputs / SSD / "float32" / "y.npy", lambda x: x + 1)
+    assert check(vectors, outputs).exit_code == 1
+    assert asked
 
 
 def test_golden_of_the_folder_decides(vectors, answered):

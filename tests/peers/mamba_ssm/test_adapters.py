@@ -31,6 +31,7 @@ KERNELS = {
     "mamba3.siso_step",
 }
 FAILING = {"layers.causal_conv1d/empty/l0"}
+FAILING_KERNELS = {"mamba1.selective_scan_step/softplus-tails-fresh/b8"}
 # Others have tests of their own, interpreted kernels being slow.
 FEW = ("layers.rms_norm_gated", "mamba1.selective_scan_step", "mamba3.siso")
 # Softplus is log(exp(dt) + 1) on every element, also where dt itself is used.
@@ -76,7 +77,8 @@ def test_case_of_kernels(case):
     lacking = lacking or not next(iter(call.values())).size
     lacking = lacking or not np.diff(call.get("cu_seqlens", [0, 1])).all()
     lacking = lacking or np.iscomplexobj(call.get("A", 0))
-    expected = NOT_PROVIDED if lacking else PASSED
+    expected = FAILED if case.id in FAILING_KERNELS else PASSED
+    expected = NOT_PROVIDED if lacking else expected
     assert adapters.status("mamba_ssm_triton", case) == expected
 
 

@@ -96,7 +96,7 @@ def test_what_passes_is_not_vacuous(op):
 @pytest.mark.parametrize("op", LACKS)
 def test_double_precision_is_refused(op):
     arguments = cases_of(op)[0].arguments(np.dtype(np.float64))
-    with pytest.raises(NotImplementedError, match="float32, not float64"):
+    with pytest.raises(NotImplementedError, match="float64: it computes"):
         function(op)(**arguments)
 
 

@@ -1,0 +1,73 @@
+"""From continuous to discrete time: `golden.discretize`, for kernels and for NumPy.
+
+Everything here is in double precision, whatever the dtype of an op: it is done once per
+call and its errors would stay in every token. Complex numbers are planes of real and
+imaginary parts, over which LLVM vectorises.
+"""
+
+import numpy as np
+
+from ._contract import choose
+from ._lanes import kernel, use_wide_vectors
+from ._math import cos, exp, expm1, sin
+
+
+# Where |z|^2 is no longer a normal number, (e^z - 1) / z is 1 to all digits.
+TINY = 1e-300
+
+
+def holds(method: str) -> bool:
+    """Return whether `method` is ``"zoh"``; it may be ``"bilinear"``, else ValueError."""
+    choose("method", method, "zoh", "bilinear")
+    return method == "zoh"
+
+
+def discrete(A: np.ndarray, dt: np.ndarray, method: str) -> tuple[np.ndarray, ...]:
+    """Return A_bar and what ``dt B`` is multiplied by; dt has the shape of A."""
+    z = (dt * A.astype(np.complex128)).ravel()
+    planes = np.stack([z.real, z.imag])
+    a, g = np.empty_like(planes), np.empty_like(planes)
+    discretize(planes, a, g, holds(method))
+    return tuple((p[0] + 1j * p[1]).reshape(A.shape) for p in (a, g))
+
+
+@kernel
+def discretize(z, a, g, hold):
+    """For ``z = dt A`` find ``A_bar = a`` and ``B_bar = g dt B``; axis 0: re, im."""
+    if hold:
+        _zero_order_hold(z[0], z[1], a[0], a[1], g[0], g[1])
+    else:
+        _bilinear(z[0], z[1], a[0], a[1], g[0], g[1])
+
+
+@kernel
+def _zero_order_hold(z_re, z_im, a_re, a_im, g_re, g_im):
+    """Find ``a = e^z`` and ``g = (e^z - 1) / z``, 1 at z = 0.
+
+    With half the angle nothing cancels: ``cos y - 1 = -2 sin(y/2)^2``.
+    """
+    use_wide_vectors()
+    for i in range(len(z_re)):
+        x, y = z_re[i], z_im[i]
+        s, c = sin(y / 2), cos(y / 2)
+        sine, less = 2 * s * c, 2 * s * s
+        size, above = exp(x), expm1(x)
+        a_re[i], a_im[i] = size * (1 - less), size * sine
+        re, im = above * (1 - less) - less, size * sine
+        norm = x * x + y * y
+        tiny = norm < TINY
+        norm = 1.0 if tiny else norm
+        g_re[i] = 1.0 if tiny else (re * x + im * y) / norm
+        g_im[i] = 0.0 if tiny else (im * x - re * y) / norm
+
+
+@kernel
+def _bilinear(z_re, z_im, a_re, a_im, g_re, g_im):
+    """Find ``a = (1 + z/2) / (1 - z/2)`` and ``g = 1 / (1 - z/2)``."""
+    use_wide_vectors()
+    for i in range(len(z_re)):
+        x, y = z_re[i] / 2, z_im[i] / 2
+        norm = (1 - x) * (1 - x) + y * y
+        g_re[i], g_im[i] = (1 - x) / norm, y / norm
+        # 1 + z/2 = 2 - (1 - z/2)
+        a_re[i], a_im[i] = ((1 - x) * (1 + x) - y * y) / norm, 2 * y / norm
