@@ -6,6 +6,7 @@ import sys
 import click
 
 from . import __version__
+from .commands.bench import bench
 from .commands.cases import cases
 from .commands.peers import peers
 from .commands.vectors import vectors
@@ -21,5 +22,5 @@ def main() -> None:
     sys.path.insert(0, os.getcwd())
 
 
-for command in (verify, cases, vectors, peers, zoo):
+for command in (verify, cases, vectors, peers, zoo, bench):
     main.add_command(command)

@@ -30,7 +30,11 @@ ALLOWED = {
     "ssmref.conformance.peers": {"numpy", "ssmref.golden", "ssmref.conformance"}
     | {"torch", "transformers", "jax", "mambapy", "mamba_ssm", "causal_conv1d", "s5"}
     | {"triton"},
-    "ssmref.commands": {"click", "numpy", "rich", "ssmref.ops", "ssmref.conformance"},
+    "ssmref.bench": {"numpy", "rich", "ssmref.ops", "ssmref.conformance"},
+    "ssmref.bench.peers": {"numpy", "torch", "jax", "mambapy"}
+    | {"ssmref.conformance", "ssmref.bench"},
+    "ssmref.commands": {"click", "numpy", "rich", "ssmref.ops", "ssmref.conformance"}
+    | {"ssmref.bench"},
     "ssmref.cli": {"click", "ssmref", "ssmref.commands"},
     "ssmref.__main__": {"ssmref.cli"},
     "ssmref": set(),
@@ -97,6 +101,7 @@ def test_imports_keep_their_direction(name):
 def test_every_folder_is_checked():
     for prefix in (
         "golden",
+        "bench",
         "cpu",
         "models",
         "commands",

@@ -1,0 +1,137 @@
+"""Times of several callables side by side, in rounds, with every sample kept."""
+
+import gc
+import random
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+Call = Callable[[], object]
+Clock = Callable[[], float]
+
+# Warming up ends when so many calls in a row differ by less than this, or at a limit.
+_STABLE_CALLS, _STABLE_SPREAD = 3, 0.1
+_MOST_WARM_UP = 20
+WARM_UP_SECONDS = 2.0
+# Beyond this distance between quartiles, by the median, a figure is called unstable.
+UNSTABLE = 0.1
+# What takes less than this is called once before its sample: whoever ran last has left
+# other arrays in the caches, and threads asleep.
+_SETTLE_BELOW = 0.2
+# What all samples of one callable may take; there are always a few.
+BUDGET_SECONDS = 30.0
+_FEWEST = 3
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Seconds per call: of each timed call, and of those before them."""
+
+    seconds: tuple[float, ...]
+    warm_up: tuple[float, ...] = ()
+
+    @property
+    def median(self) -> float:
+        """The middle of the samples."""
+        return statistics.median(self.seconds)
+
+    @property
+    def quartiles(self) -> tuple[float, float]:
+        """What a quarter and three quarters of the samples are below."""
+        if len(self.seconds) < 2:
+            return self.median, self.median
+        low, _, high = statistics.quantiles(self.seconds, n=4, method="inclusive")
+        return low, high
+
+    @property
+    def spread(self) -> float:
+        """The distance of the quartiles by the median."""
+        low, high = self.quartiles
+        return (high - low) / self.median if self.median else 0.0
+
+    @property
+    def note(self) -> str:
+        """Why the figures are to be read with care, or nothing."""
+        if self.spread <= UNSTABLE:
+            return ""
+        return f"unstable: the quartiles are {100 * self.spread:.0f} % apart"
+
+
+def warm_up(
+    call: Call,
+    *,
+    seconds: float = WARM_UP_SECONDS,
+    clock: Clock = time.perf_counter,
+) -> tuple[float, ...]:
+    """Call until times are stable, or until so many seconds went by; return the times.
+
+    The first call does not count for stability: it may compile.
+    """
+    times: list[float] = []
+    while len(times) < _MOST_WARM_UP:
+        times.append(_timed(call, clock))
+        latest = times[1:][-_STABLE_CALLS:]
+        if sum(times) > seconds:
+            break
+        if len(latest) == _STABLE_CALLS and _close(latest):
+            break
+    return tuple(times)
+
+
+def interleaved(
+    calls: Mapping[str, Call],
+    rounds: int,
+    *,
+    warm: Mapping[str, tuple[float, ...]] | None = None,
+    budget: float = BUDGET_SECONDS,
+    clock: Clock = time.perf_counter,
+) -> Iterator[tuple[str, float]]:
+    """Yield ``(name, seconds)`` of every call of every round.
+
+    Each round calls everybody once, in an order of its own, so that a machine that
+    slows down slows down everybody. Who has used up the budget leaves the later rounds.
+    """
+    spent = dict.fromkeys(calls, 0.0)
+    latest = {name: (warm or {}).get(name, ())[-1:] for name in calls}
+    with _no_collection():
+        for number in range(rounds):
+            for name in order(list(calls), number):
+                if number >= _FEWEST and spent[name] > budget:
+                    continue
+                if (latest[name] or (0.0,))[0] < _SETTLE_BELOW:
+                    calls[name]()
+                seconds = _timed(calls[name], clock)
+                latest[name], spent[name] = (seconds,), spent[name] + seconds
+                yield name, seconds
+
+
+def order(names: list[str], number: int) -> list[str]:
+    """Return the names in the order of this round: shuffled, the same in every run."""
+    return random.Random(number).sample(names, len(names))
+
+
+def _timed(call: Call, clock: Clock) -> float:
+    start = clock()
+    result = call()
+    seconds = clock() - start
+    del result  # results are freed outside of the sample
+    return seconds
+
+
+def _close(times: list[float]) -> bool:
+    return max(times) - min(times) <= _STABLE_SPREAD * max(times)
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Collect garbage before, not while something is timed."""
+    was_enabled = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()

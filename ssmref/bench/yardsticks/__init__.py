@@ -1,0 +1,1 @@
+"""C programs to measure against, compiled where there is a compiler."""
