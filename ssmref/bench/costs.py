@@ -121,7 +121,7 @@ def mimo(
         elements=_mamba3_tokens(batch * length, heads, headdim, state, groups, angles)
         + 2 * (ranks - 1) * batch * length * groups * state
         + _mamba3_parameters(heads, headdim, state, ranks)
-        + _mamba3_state(batch, heads, headdim, state, angles, ranks),
+        + mamba3_state(batch, heads, headdim, state, angles, ranks),
         instructions=EXP * exps + 4 * turns,
         flops=6 * turns,
         products=2 * rows * ranks * (2 * headdim * state + CHUNK * (headdim + state)),
@@ -152,7 +152,7 @@ def mimo_step(
         elements=_mamba3_tokens(batch, heads, headdim, state, groups, angles)
         + 2 * (ranks - 1) * batch * groups * state
         + _mamba3_parameters(heads, headdim, state, ranks)
-        + 2 * _mamba3_state(batch, heads, headdim, state, angles, ranks),
+        + 2 * mamba3_state(batch, heads, headdim, state, angles, ranks),
         instructions=(1 + 3 * ranks) * numbers + EXP * exps + 4 * turns,
         flops=(1 + 6 * ranks) * numbers + 6 * turns,
         exps=exps,
@@ -169,7 +169,8 @@ def _mamba3_parameters(heads, headdim, state, ranks) -> int:
     return heads * (2 * ranks * state + 2 * ranks * headdim + 1)
 
 
-def _mamba3_state(batch, heads, headdim, state, angles, ranks) -> int:
+def mamba3_state(batch, heads, headdim, state, angles, ranks) -> int:
+    """Count angles, the state, and key and value of the last token."""
     return batch * heads * (angles + headdim * state + ranks * state + headdim)
 
 

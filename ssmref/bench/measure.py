@@ -19,10 +19,10 @@ WARM_UP_SECONDS = 2.0
 UNSTABLE = 0.1
 # What takes less than this is called once before its sample: whoever ran last has left
 # other arrays in the caches, and threads asleep.
-_SETTLE_BELOW = 0.2
+SETTLE_BELOW = 0.2
 # What all samples of one callable may take; there are always a few.
 BUDGET_SECONDS = 30.0
-_FEWEST = 3
+FEWEST = 3
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def warm_up(
     """
     times: list[float] = []
     while len(times) < _MOST_WARM_UP:
-        times.append(_timed(call, clock))
+        times.append(timed(call, clock))
         latest = times[1:][-_STABLE_CALLS:]
         if sum(times) > seconds:
             break
@@ -98,11 +98,11 @@ def interleaved(
     with _no_collection():
         for number in range(rounds):
             for name in order(list(calls), number):
-                if number >= _FEWEST and spent[name] > budget:
+                if number >= FEWEST and spent[name] > budget:
                     continue
-                if (latest[name] or (0.0,))[0] < _SETTLE_BELOW:
+                if (latest[name] or (0.0,))[0] < SETTLE_BELOW:
                     calls[name]()
-                seconds = _timed(calls[name], clock)
+                seconds = timed(calls[name], clock)
                 latest[name], spent[name] = (seconds,), spent[name] + seconds
                 yield name, seconds
 
@@ -112,7 +112,8 @@ def order(names: list[str], number: int) -> list[str]:
     return random.Random(number).sample(names, len(names))
 
 
-def _timed(call: Call, clock: Clock) -> float:
+def timed(call: Call, clock: Clock) -> float:
+    """Return the seconds of one call."""
     start = clock()
     result = call()
     seconds = clock() - start

@@ -13,12 +13,15 @@ from .field import Absent, resolve
 from .limits import Limit, limit
 from .measure import Samples, interleaved, warm_up
 from .rates import Rates
+from .task import Named
 from .verification import Check, Sample, check_core, check_sample, check_small, sample
 from .workloads import Workload
 
 MEASURED, WRONG, ABSENT, SKIPPED = "measured", "wrong", "not available", "skipped"
+# What only sweeps find: memory or time would not have sufficed, the child has died.
+OOM, TIMED_OUT, CRASHED = "oom_predicted", "timed_out", "crashed"
 # Before anything was judged.
-_NOTHING = Check(True, 0.0, ())
+NOTHING = Check(True, 0.0, ())
 # Of the memory that is there, so much may be taken.
 _SHARE_OF_MEMORY = 0.8
 
@@ -27,7 +30,7 @@ _SHARE_OF_MEMORY = 0.8
 class Measurement:
     """What was found of one contender at one workload: times, or why there are none."""
 
-    workload: Workload
+    workload: Named
     dtype: str
     threads: int
     implementation: str
@@ -38,6 +41,7 @@ class Measurement:
     copies: int = 1
     check: Check | None = None
     samples: Samples | None = None
+    suite: str = "ops"
 
 
 @dataclass(frozen=True)
@@ -93,14 +97,15 @@ class Race:
             self.drop(name, ABSENT, str(error), contender.note)
             return False
         except Exception as error:  # a stranger's code may raise anything
-            found = Check(False, float("inf"), (), _raised(error))
-        self.checks[name] = self.checks.get(name, _NOTHING) + found
+            found = Check(False, float("inf"), (), raised(error))
+        self.checks[name] = self.checks.get(name, NOTHING) + found
         if not found.passed:
             self.drop(name, WRONG, found.problem, contender.note)
         return found.passed
 
 
-def _raised(error: Exception) -> str:
+def raised(error: Exception) -> str:
+    """Say what was raised."""
     return f"raised {type(error).__name__}: {error}"
 
 
@@ -193,17 +198,17 @@ def _ready(
         return check_sample(contender, expected, contender.outputs(calls[0]()))
 
     def warm() -> Check:
-        times = warm_up(_in_turn(calls))
+        times = warm_up(in_turn(calls))
         race.warm[name] = tuple(seconds / len(calls) for seconds in times)
-        return _NOTHING
+        return NOTHING
 
     right = race.attempt(contender, first_result) and race.attempt(contender, warm)
     if right:
-        race.calls[name] = _in_turn(calls)
+        race.calls[name] = in_turn(calls)
     return right
 
 
-def _in_turn(calls: list[Callable[[], Any]]) -> Callable[[], object]:
+def in_turn(calls: list[Callable[[], Any]]) -> Callable[[], object]:
     """Return one call that makes all of them, so that each finds cold inputs."""
     if len(calls) == 1:
         return calls[0]
@@ -222,7 +227,7 @@ def _guarded(race: Race, name: str, call: Callable[[], object]) -> Callable[[], 
         try:
             return call()
         except Exception as error:  # a stranger's code may raise anything
-            race.failed[name] = _raised(error)
+            race.failed[name] = raised(error)
             return None
 
     return guarded
@@ -241,23 +246,13 @@ def _times(race: Race) -> Mapping[str, list[float]]:
 
 def record(found: Measurement, environment_id: str) -> dict[str, Any]:
     """Return a measurement as a record."""
-    workload, check = found.workload, found.check
-    verdict = check and {
-        "passed": check.passed,
-        "ratio": check.ratio if np.isfinite(check.ratio) else None,
-        "limit": LIMIT,
-        "places": list(check.places),
-    }
+    workload = found.workload
     return {
         "kind": "measurement",
         "time": environment.now(),
         "environment": environment_id,
-        "suite": "ops",
-        "workload": workload.id,
-        "definition": workload.definition,
-        "op": workload.op,
-        "form": workload.form,
-        "sizes": dict(workload.sizes),
+        "suite": found.suite,
+        **described(workload),
         "dtype": found.dtype,
         "threads": found.threads,
         "implementation": found.implementation,
@@ -267,7 +262,30 @@ def record(found: Measurement, environment_id: str) -> dict[str, Any]:
         "copies": found.copies,
         "samples": list(found.samples.seconds) if found.samples else [],
         "warm_up": list(found.samples.warm_up) if found.samples else [],
-        "verdict": verdict,
-        "cost": asdict(workload.cost),
+        "verdict": verdict(found.check),
+        "cost": workload.cost and asdict(workload.cost),
         "limit": found.limit.parts,
+    }
+
+
+def described(workload: Named) -> dict[str, Any]:
+    """Return what records say of what was measured."""
+    return {
+        "workload": workload.id,
+        "kind_of_workload": workload.kind,
+        "definition": workload.definition,
+        "op": workload.op,
+        "form": workload.form,
+        "sizes": dict(workload.sizes),
+        "tokens": workload.tokens,
+    }
+
+
+def verdict(check: Check | None) -> dict[str, Any] | None:
+    """Return what was judged, for a record."""
+    return check and {
+        "passed": check.passed,
+        "ratio": check.ratio if np.isfinite(check.ratio) else None,
+        "limit": LIMIT,
+        "places": list(check.places),
     }

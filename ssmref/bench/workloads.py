@@ -58,6 +58,16 @@ class Workload:
         return COSTS[self.op](**self.sizes)
 
     @property
+    def kind(self) -> str:
+        """Ops are one kind of workloads."""
+        return "op"
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that one call computes."""
+        return self.sizes.get("batch", 1) * self.sizes.get("length", 1)
+
+    @property
     def is_step(self) -> bool:
         """Whether one token is computed, and time goes into states and parameters."""
         return "length" not in self.sizes

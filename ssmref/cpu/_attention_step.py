@@ -1,7 +1,9 @@
-"""Kernels of attention for one new token: every head reads its cache once.
+"""Kernels of attention for one new token: the cache is read once, and copied.
 
-Limit: the bytes of keys and values. Where there are fewer heads of keys than threads,
-the cache is split in time; parts have softmaxes of their own, joined in their order.
+Limit: the bytes of keys and values, read and written, since the longer cache is a new
+one. A block of the cache is copied, then used by all heads while it is in the cache of
+the processor. Work is divided over rows and stretches of time; stretches have softmaxes
+of their own, joined in their order.
 """
 
 import numpy as np
@@ -12,77 +14,90 @@ from ._math import LOG2_E, exp2
 from ._products import add_product
 from ._threads import launch, segments
 
-KEYS = 64
-# The fewest keys that are worth a part of their own.
-SHORTEST = 256
+# Keys per block, and the fewest that are worth a stretch of their own.
+KEYS = 32
+SHORTEST = 64
 
 
-def attend_token(q, k, v, scale, share):
-    """Return the outputs, (batch, heads, valuedim), for one query per head."""
-    rows = q.shape[0] * k.shape[2]
-    parts = segments(rows, k.shape[1], first_pass=0.0, shortest=SHORTEST)
-    return attend_token_in_parts(q, k, v, scale, share, parts)
+def attend_token(q, old, new, scale, share):
+    """Return the outputs, (batch, heads, valuedim), for one query per head.
+
+    `new` are keys and values with room for one token more than the `old` ones; the
+    last token is there already, the others are copied.
+    """
+    parts = segments(len(q), new[0].shape[1], first_pass=0.0, shortest=SHORTEST)
+    return attend_token_in_parts(q, old, new, scale, share, parts)
 
 
-def attend_token_in_parts(q, k, v, scale, share, parts):
-    """`attend_token` with the cache of each head in so many parts."""
-    batch, heads, _ = q.shape
-    sums = np.zeros((parts, batch, heads, v.shape[3]), q.dtype)
-    softmax = np.zeros((parts, batch, heads, 2), q.dtype)
-    factor = q.dtype.type(scale * LOG2_E)
-    launch(_attend, k.size + v.size, q, k, v, factor, share, sums, softmax)
+def attend_token_in_parts(q, old, new, scale, share, parts):
+    """`attend_token` with the cache of each row in so many parts."""
+    (old_k, old_v), (k, v) = old, new
+    sums = np.zeros((parts, *q.shape[:2], v.shape[3]), q.dtype)
+    softmax = np.zeros((parts, 2, *q.shape[:2]), q.dtype)
+    queries = q * q.dtype.type(scale * LOG2_E)
+    arguments = (queries, old_k, old_v, k, v, share, sums, softmax)
+    launch(_attend, k.size + v.size, *arguments)
     return _joined(sums, softmax)
 
 
 @parallel_kernel
-def _attend(q, k, v, factor, share, sums, softmax):
-    parts, batch, groups = len(sums), len(q), k.shape[2]
-    for job in prange(parts * batch * groups):
-        part, b, group = job // (batch * groups), job // groups % batch, job % groups
-        _attend_part(q, k, v, factor, share, sums, softmax, part, b, group)
+def _attend(queries, old_k, old_v, k, v, share, sums, softmax):
+    for job in prange(len(sums) * len(queries)):
+        part, b = job // len(queries), job % len(queries)
+        begin = k.shape[1] * part // len(sums)
+        end = k.shape[1] * (part + 1) // len(sums)
+        softmax[part, 0, b] = -np.inf
+        _attend_part(
+            *(queries[b], old_k[b], old_v[b], k[b], v[b], share, begin, end),
+            *(sums[part, b], softmax[part, 0, b], softmax[part, 1, b]),
+        )
 
 
 @kernel
-def _attend_part(q, k, v, factor, share, sums, softmax, part, b, group):
-    """Run the heads of a group over one part of their cache."""
-    parts, cached, headdim, valuedim = len(sums), k.shape[1], k.shape[3], v.shape[3]
-    begin, end = cached * part // parts, cached * (part + 1) // parts
-    queries = (q[b, group * share : (group + 1) * share] * factor).reshape(-1)
-    own = sums[part, b, group * share : (group + 1) * share].reshape(-1)
-    top = np.full(share, -np.inf, q.dtype)
-    total = np.zeros(share, q.dtype)
-    weights = np.empty(share * KEYS, q.dtype)
-    k_row, v_row = k.shape[2] * headdim, v.shape[2] * valuedim
-    keys, values = k[b].reshape(-1), v[b].reshape(-1)
+def _attend_part(queries, old_k, old_v, k, v, share, begin, end, sums, top, total):
+    """Run all heads over the keys from `begin` to `end`, block by block."""
+    groups, headdim, valuedim = k.shape[1], k.shape[2], v.shape[2]
+    weights = np.empty(len(queries) * KEYS, sums.dtype)
+    q_flat, k_flat, v_flat = queries.reshape(-1), k.reshape(-1), v.reshape(-1)
+    sums_flat = sums.reshape(-1)
     for key in range(begin, end, KEYS):
         count = min(KEYS, end - key)
-        at = key * k_row + group * headdim
-        for h in range(share):
-            dots(
-                weights, h * KEYS, keys, at, k_row, queries, h * headdim, count, headdim
+        known = max(0, min(count, len(old_k) - key))
+        _copy(old_k[key : key + known].reshape(-1), k[key : key + known].reshape(-1))
+        _copy(old_v[key : key + known].reshape(-1), v[key : key + known].reshape(-1))
+        at = key * groups * headdim
+        scores(weights, KEYS, k_flat, at, q_flat, count, groups, share, headdim)
+        for h in range(len(queries)):
+            row = weights[h * KEYS : h * KEYS + count]
+            sums[h] *= _soften(row, top[h : h + 1], total[h : h + 1])
+        for g in range(groups):
+            at, head = (key * groups + g) * valuedim, g * share
+            add_product(
+                *(sums_flat, head * valuedim, valuedim, weights, head * KEYS, KEYS, 1),
+                *(v_flat, at, groups * valuedim, share, valuedim, count),
             )
-            shrink = _soften(weights[h * KEYS : h * KEYS + count], top, total, h)
-            own[h * valuedim : (h + 1) * valuedim] *= shrink
-        add_product(
-            *(own, 0, valuedim, weights, 0, KEYS, 1),
-            *(values, key * v_row + group * valuedim, v_row, share, valuedim, count),
-        )
-    softmax[part, b, group * share : (group + 1) * share, 0] = top
-    softmax[part, b, group * share : (group + 1) * share, 1] = total
 
 
 @kernel
-def _soften(weights, top, total, h):
+def _copy(source, target):
+    for i in range(len(source)):
+        target[i] = source[i]
+
+
+@kernel
+def _soften(row, top, total):
     """Replace scores by weights; return the factor of what came before."""
-    before = top[h]
-    for score in weights:
-        top[h] = score if score > top[h] else top[h]
-    top[h] = top[h] if top[h] > -np.inf else 0
-    shrink = exp2(before - top[h])
-    total[h] *= shrink
-    for s in range(len(weights)):
-        weights[s] = exp2(weights[s] - top[h])
-        total[h] += weights[s]
+    before = top[0]
+    for score in row:
+        top[0] = score if score > top[0] else top[0]
+    # While all scores were -inf, any finite number serves as the maximum.
+    top[0] = top[0] if top[0] > -np.inf else 0
+    shrink = exp2(before - top[0])
+    for s in range(len(row)):
+        row[s] = exp2(row[s] - top[0])
+    total[0] *= shrink
+    for weight in row:
+        total[0] += weight
     return shrink
 
 
@@ -93,13 +108,13 @@ def _joined(sums, softmax):
     y = np.zeros((batch, heads, valuedim), sums.dtype)
     for b in range(batch):
         for h in range(heads):
-            top = softmax[0, b, h, 0]
+            top = softmax[0, 0, b, h]
             for part in range(parts):
-                top = max(top, softmax[part, b, h, 0])
+                top = max(top, softmax[part, 0, b, h])
             total = sums.dtype.type(0)
             for part in range(parts):
-                shrink = exp2(softmax[part, b, h, 0] - top)
-                total += shrink * softmax[part, b, h, 1]
+                shrink = exp2(softmax[part, 0, b, h] - top)
+                total += shrink * softmax[part, 1, b, h]
                 for j in range(valuedim):
                     y[b, h, j] += shrink * sums[part, b, h, j]
             for j in range(valuedim):
@@ -107,33 +122,49 @@ def _joined(sums, softmax):
     return y
 
 
-def _plain_dots(out, at, rows, r_at, r_step, v, v_at, count, size):
-    """Store the products of `count` rows with the vector v, each of `size` numbers."""
-    i, j = np.arange(count)[:, None], np.arange(size)
-    out[at : at + count] = rows[r_at + i * r_step + j] @ v[v_at : v_at + size]
+def _plain_scores(out, step, keys, at, queries, count, groups, share, size):
+    """Store in ``out[h, s]``, rows `step` apart, key s of group h // share times h."""
+    end = at + count * groups * size
+    rows = keys[at:end].reshape(count, groups, 1, size)
+    heads = queries[: groups * share * size].reshape(groups, share, size)
+    found = np.sum(rows * heads, axis=-1).reshape(count, groups * share)
+    for h in range(groups * share):
+        out[h * step : h * step + count] = found[:, h]
 
 
-@micro_kernel(_plain_dots)
-def dots(lanes, out, at, rows, r_at, r_step, v, v_at, count, size):
-    """Keep one sum per lane, and add up the lanes at the end of a row."""
+@micro_kernel(_plain_scores)
+def scores(lanes, out, step, keys, at, queries, count, groups, share, size):
+    """Read the keys in the order in which they lie, each vector once per head."""
+    builder = lanes.builder
+    heads = builder.mul(groups, share)
+
+    def one_key(s, values):
+        def one_head(h, _):
+            group = builder.sdiv(h, share)
+            row = builder.add(values[0], builder.mul(group, size))
+            total = _dot(lanes, keys, row, queries, builder.mul(h, size), size)
+            place = builder.add(builder.mul(h, step), s)
+            builder.store(total, builder.gep(out, [place]))
+            return []
+
+        lanes.loop(heads, [], one_head)
+        return [builder.add(values[0], builder.mul(groups, size))]
+
+    lanes.loop(count, [at], one_key)
+
+
+def _dot(lanes, a, a_at, b, b_at, size):
+    """Emit the product of two rows of `size` numbers: a sum per lane, then of lanes."""
     builder, width = lanes.builder, INT64(lanes.count)
-    whole, rest = builder.sdiv(size, width), builder.srem(size, width)
-    mask = lanes.first(rest)
 
-    def row(i, values):
-        at_row = values[0]
+    def term(step, mask=None):
+        first = lanes.load(a, builder.add(a_at, step), mask)
+        return first, lanes.load(b, builder.add(b_at, step), mask)
 
-        def vector(j, sums):
-            step = builder.mul(j, width)
-            a = lanes.load(rows, builder.add(at_row, step))
-            return [lanes.fma(a, lanes.load(v, builder.add(v_at, step)), sums[0])]
+    def vector(j, sums):
+        return [lanes.fma(*term(builder.mul(j, width)), sums[0])]
 
-        (total,) = lanes.loop(whole, [lanes.constant(0.0)], vector)
-        tail = builder.mul(whole, width)
-        a = lanes.load(rows, builder.add(at_row, tail), mask)
-        total = lanes.fma(a, lanes.load(v, builder.add(v_at, tail), mask), total)
-        place = builder.gep(out, [builder.add(at, i)])
-        builder.store(lanes.total(total), place)
-        return [builder.add(at_row, r_step)]
-
-    lanes.loop(count, [r_at], row)
+    whole = builder.sdiv(size, width)
+    (total,) = lanes.loop(whole, [lanes.constant(0.0)], vector)
+    mask = lanes.first(builder.srem(size, width))
+    return lanes.total(lanes.fma(*term(builder.mul(whole, width), mask), total))

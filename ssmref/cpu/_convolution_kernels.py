@@ -2,8 +2,9 @@
 
 Limit: memory. A token of a channel is read and written once, 8 bytes in float32 (12
 with the line that a store fetches first), for ``width`` multiply-adds, an exponential
-and a division where SiLU follows: about 35 vector instructions for 16 channels, less
-time than a core needs for the bytes.
+and a division where SiLU follows: about 35 vector instructions for 16 channels. That
+is what a core that has the memory for itself needs for the bytes, so tokens ahead are
+fetched meanwhile; with all cores memory is the limit.
 
 Four tokens are computed together, so that a number that is loaded serves four outputs.
 Time is divided freely among threads: what came before a token is in x itself, but for
@@ -18,27 +19,34 @@ from ._math import silu_of
 
 # Tokens in registers at a time, and numbers that a thread is given at a time (50 us).
 TOGETHER = 4
-CHANNELS = 128
+# Tokens from the last that is computed to those that are fetched from memory meanwhile.
+AHEAD = 8
 BLOCK = 1 << 16
 
 
-def _plain_tokens(y, x, taps, bias, t, width, channels, c, count, tokens, activate):
-    """Write y[t : t + tokens, c : c + count]; `width - 1` tokens before t count."""
-    part = slice(c, c + count)
-    total = np.empty((tokens, count), y.dtype)
-    total[:] = bias[part]
+def _plain_linear(y, x, taps, bias, t, width, channels):
+    """Write y[t : t + TOGETHER]; `width - 1` tokens of x before t count."""
+    total = np.empty((TOGETHER, channels), y.dtype)
+    total[:] = bias
     for k in range(width):
         first = t - (width - 1) + k
-        total += taps[k, part] * x[first : first + tokens, part]
+        total += taps[k] * x[first : first + TOGETHER]
+    y[t : t + TOGETHER] = total
+
+
+def _plain_active(y, x, taps, bias, t, width, channels):
+    """Write the same, then SiLU."""
+    _plain_linear(y, x, taps, bias, t, width, channels)
+    tile = y[t : t + TOGETHER]
     with np.errstate(all="ignore"):
-        y[t : t + tokens, part] = total / (1 + np.exp(-total)) if activate else total
+        tile /= 1 + np.exp(-tile)
 
 
-def _emit(tokens, activate, lanes, y, x, taps, bias, t, width, channels, c, count):
+def _emit(activate, lanes, y, x, taps, bias, t, width, channels):
     """Emit rows of vectors: each tap meets a window of tokens, which moves with it."""
     builder, size = lanes.builder, INT64(lanes.count)
     before = builder.sub(t, builder.sub(width, INT64(1)))
-    later = builder.add(before, INT64(tokens - 1))
+    later = builder.add(before, INT64(TOGETHER - 1))
 
     def vector(column, mask):
         def load(array, row):
@@ -47,70 +55,52 @@ def _emit(tokens, activate, lanes, y, x, taps, bias, t, width, channels, c, coun
 
         def tap(k, values):
             newest, weight = load(x, builder.add(later, k)), load(taps, k)
-            window, sums = [*values[: tokens - 1], newest], values[tokens - 1 :]
+            window, sums = [*values[: TOGETHER - 1], newest], values[TOGETHER - 1 :]
             pairs = zip(window, sums, strict=True)
             return [*window[1:], *(lanes.fma(weight, v, s) for v, s in pairs)]
 
-        window = [load(x, builder.add(before, INT64(u))) for u in range(tokens - 1)]
-        start = [*window, *[lanes.load(bias, column, mask)] * tokens]
-        for u, total in enumerate(lanes.loop(width, start, tap)[tokens - 1 :]):
+        for u in range(TOGETHER):
+            ahead = builder.add(t, INT64(u + AHEAD))
+            lanes.prefetch(x, builder.add(builder.mul(ahead, channels), column))
+        window = [load(x, builder.add(before, INT64(u))) for u in range(TOGETHER - 1)]
+        start = [*window, *[lanes.load(bias, column, mask)] * TOGETHER]
+        for u, total in enumerate(lanes.loop(width, start, tap)[TOGETHER - 1 :]):
             row = builder.mul(builder.add(t, INT64(u)), channels)
             value = silu_of(total) if activate else total
             lanes.store(value, y, builder.add(row, column), mask)
 
     def body(i, values):
-        vector(builder.add(c, builder.mul(i, size)), None)
+        vector(builder.mul(i, size), None)
         return values
 
-    whole = builder.sdiv(count, size)
+    whole = builder.sdiv(channels, size)
     lanes.loop(whole, [], body)
     done = builder.mul(whole, size)
-    vector(builder.add(c, done), lanes.first(builder.sub(count, done)))
+    vector(done, lanes.first(builder.sub(channels, done)))
 
 
-@micro_kernel(_plain_tokens)
-def _several(lanes, *arguments):
+@micro_kernel(_plain_linear)
+def _linear_tile(lanes, *arguments):
     """TOGETHER tokens."""
-    _emit(TOGETHER, False, lanes, *arguments[:9])
+    _emit(False, lanes, *arguments)
 
 
-@micro_kernel(_plain_tokens)
-def _several_active(lanes, *arguments):
+@micro_kernel(_plain_active)
+def _active_tile(lanes, *arguments):
     """TOGETHER tokens, then SiLU."""
-    _emit(TOGETHER, True, lanes, *arguments[:9])
-
-
-@micro_kernel(_plain_tokens)
-def _one(lanes, *arguments):
-    """One token."""
-    _emit(1, False, lanes, *arguments[:9])
-
-
-@micro_kernel(_plain_tokens)
-def _one_active(lanes, *arguments):
-    """One token, then SiLU."""
-    _emit(1, True, lanes, *arguments[:9])
+    _emit(True, lanes, *arguments)
 
 
 @kernel
-def _convolve(y, x, taps, bias, activate, first, last):
-    """Write the tokens from `first` to `last`, all of which have a full past in x."""
+def _tiles(y, x, taps, bias, activate, first, last):
+    """Write at least TOGETHER tokens; the last tile may repeat some of the others."""
     width, channels = taps.shape
-    for c in range(0, channels, CHANNELS):
-        shape = (width, channels, c, min(CHANNELS, channels - c))
-        t = first
-        while last - t >= TOGETHER:
-            if activate:
-                _several_active(y, x, taps, bias, t, *shape, TOGETHER, True)
-            else:
-                _several(y, x, taps, bias, t, *shape, TOGETHER, False)
-            t += TOGETHER
-        while t < last:
-            if activate:
-                _one_active(y, x, taps, bias, t, *shape, 1, True)
-            else:
-                _one(y, x, taps, bias, t, *shape, 1, False)
-            t += 1
+    for tile in range(first, last, TOGETHER):
+        t = min(tile, last - TOGETHER)
+        if activate:
+            _active_tile(y, x, taps, bias, t, width, channels)
+        else:
+            _linear_tile(y, x, taps, bias, t, width, channels)
 
 
 @kernel
@@ -120,22 +110,20 @@ def _copy(target, source):
 
 
 @kernel
-def _begin(y, x, taps, bias, activate, state, start, first, last):
-    """Write tokens of a sequence that began less than `width` tokens ago.
+def _few(y, x, taps, bias, activate, state, start, first, last):
+    """Write tokens whose past begins in `state`, or that are fewer than a tile.
 
-    They and their past are put in one array, as if the sequence had begun earlier.
+    They and their past are put in one array: the sequence begins at `start`.
     """
-    past, channels = state.shape
-    count = last - start
-    joined = np.empty((past + count, channels), x.dtype)
-    for k in range(past):
-        _copy(joined[k], state[k])
-    for k in range(count):
-        _copy(joined[past + k], x[start + k])
+    past, count = len(state), last - first
+    joined = np.zeros((past + max(count, TOGETHER), x.shape[1]), x.dtype)
+    for j in range(past + count):
+        t = first - past + j
+        _copy(joined[j], state[past + t - start] if t < start else x[t])
     result = np.empty_like(joined)
-    _convolve(result, joined, taps, bias, activate, past + first - start, past + count)
-    for t in range(first, last):
-        _copy(y[t], result[past + t - start])
+    _tiles(result, joined, taps, bias, activate, past, len(joined))
+    for j in range(count):
+        _copy(y[first + j], result[past + j])
 
 
 @kernel
@@ -146,17 +134,19 @@ def _stretch(y, x, taps, bias, activate, states, bounds, first, last):
     t = first
     while t < last:
         start, stop = bounds[row], min(bounds[row + 1], last)
-        full = min(max(start + past, t), stop)
+        full = max(start + past, t)
+        full = full if stop - full >= TOGETHER else stop
         if t < full:
-            _begin(y, x, taps, bias, activate, states[row], start, t, full)
-        _convolve(y, x, taps, bias, activate, full, stop)
+            _few(y, x, taps, bias, activate, states[row], start, t, full)
+        if full < stop:
+            _tiles(y, x, taps, bias, activate, full, stop)
         t, row = stop, row + 1
 
 
 @parallel_kernel
 def _stretches(y, x, taps, bias, activate, states, bounds, tokens):
     length = y.shape[0]
-    for i in prange((length + tokens - 1) // tokens):
+    for i in prange((length + TOGETHER - 1) // tokens):
         last = min(length, (i + 1) * tokens)
         _stretch(y, x, taps, bias, activate, states, bounds, i * tokens, last)
 

@@ -114,6 +114,6 @@ def _circular_parallel(y, x, state, new, rows, position, taps, bias, activate):
 
 
 def circular(y, x, state, new, *options):
-    """Write the outputs, and the tokens into `new`, which begins as a copy of `state`."""
+    """Write the outputs, and the tokens into `new`, which is a copy of `state`."""
     run = _circular if y.size + new.size <= MANY else _circular_parallel
     run(y, x, state, new, *options)

@@ -20,7 +20,6 @@ Limit: 5 multiply-adds per token and state, at the rate of fused multiply-adds.
 
 import numpy as np
 
-from ._discretize import discretize
 from ._lanes import INT64, Value, kernel, lane_count_of, micro_kernel
 
 GROUP = 4
@@ -207,162 +206,64 @@ def advance(W, w_at, K, k_at, X, x_at, U, Y, at, tokens, plane, reading, *ask):
             _pass_tokens(W, w_at + n, plane, X, x_at + n, plane, U, Y, tail, rest)
 
 
-def _plain_take(tiles, source, at, step, width, tokens):
-    """Copy `width` numbers per token into tiles, one for each vector; fill up with 0."""
+def _plain_take(tiles, place, plane, source, at, step, width, tokens):
+    """Copy `width` numbers per token into tiles, one for each vector; fill up with 0.
+
+    Tiles begin at `place` and lie `plane` apart; tokens of the source, `step`.
+    """
     count = lane_count_of(tiles)
     for first in range(0, width, count):
-        valid = min(count, width - first)
+        valid, tile_at = min(count, width - first), place + first // count * plane
         rows = np.arange(tokens)[:, None] * step + np.arange(valid)
-        tile = tiles[first * CHUNK :][: tokens * count].reshape(tokens, count)
-        tile[:], tile[:, :valid] = 0, source[at + first + rows]
+        tile = tiles[tile_at : tile_at + tokens * count].reshape(tokens, count)
+        tile[:] = 0
+        tile[:, :valid] = source[at + first + rows]
 
 
 @micro_kernel(_plain_take)
-def take(lanes, tiles, source, at, step, width, tokens):
+def take(lanes, tiles, place, plane, source, at, step, width, tokens):
     """`_plain_take`."""
 
     def copy(place, at, mask):
         lanes.store(lanes.load(source, at, mask), tiles, place)
 
-    _for_each_vector(lanes, at, step, width, tokens, copy)
+    _for_each_vector(lanes, place, plane, at, step, width, tokens, copy)
 
 
-def _plain_put(tiles, target, at, step, width, tokens):
-    """Copy the first `width` lanes of tiles to each token."""
+def _plain_put(tiles, place, plane, target, at, step, width, tokens):
+    """Copy the first `width` lanes of tiles to each token: the opposite of `take`."""
     count = lane_count_of(tiles)
     for first in range(0, width, count):
-        valid = min(count, width - first)
+        valid, tile_at = min(count, width - first), place + first // count * plane
         rows = np.arange(tokens)[:, None] * step + np.arange(valid)
-        tile = tiles[first * CHUNK :][: tokens * count].reshape(tokens, count)
+        tile = tiles[tile_at : tile_at + tokens * count].reshape(tokens, count)
         target[at + first + rows] = tile[:, :valid]
 
 
 @micro_kernel(_plain_put)
-def put(lanes, tiles, target, at, step, width, tokens):
+def put(lanes, tiles, place, plane, target, at, step, width, tokens):
     """`_plain_put`."""
 
     def copy(place, at, mask):
         lanes.store(lanes.load(tiles, place), target, at, mask)
 
-    _for_each_vector(lanes, at, step, width, tokens, copy)
+    _for_each_vector(lanes, place, plane, at, step, width, tokens, copy)
 
 
-def _for_each_vector(lanes, at, step, width, tokens, copy):
+def _for_each_vector(lanes, place, plane, at, step, width, tokens, copy):
     """Call ``copy(place in the tiles, place in the rows, mask)``."""
     builder, count = lanes.builder, INT64(lanes.count)
     vectors = builder.sdiv(builder.add(width, INT64(lanes.count - 1)), count)
 
     def token(t, values):
-        def vector(v, values):
+        def vector(_, values):
             at, place, left = values
             copy(place, at, lanes.first(left))
-            place = builder.add(place, INT64(CHUNK * lanes.count))
-            return [builder.add(at, count), place, builder.sub(left, count)]
+            place, at = builder.add(place, plane), builder.add(at, count)
+            return [at, place, builder.sub(left, count)]
 
-        lanes.loop(vectors, [values[0], builder.mul(t, count), width], vector)
+        first = builder.add(place, builder.mul(t, count))
+        lanes.loop(vectors, [values[0], first, width], vector)
         return [builder.add(values[0], step)]
 
     lanes.loop(tokens, [at], token)
-
-
-@kernel
-def prepare(dt, A, B, C, D, hold, owner, W, K, decay):
-    """Fill the constants of a vector of channels; lane i has the row owner[i] of A.
-
-    Lanes whose owner is negative are padding. All is computed in double precision;
-    `decay` (2, state, lanes) keeps A_bar in it.
-    """
-    size, twice = A.shape[1] * len(owner), np.zeros(len(dt)) + 2.0
-    z, b, c = np.zeros((2, size)), np.zeros((2, size)), np.zeros((2, size))
-    _gather(dt, A, owner, z)
-    discretize(z, decay, b, hold)
-    _gather(dt, B, owner, z)
-    _multiply(b, z)
-    _gather(twice, C, owner, c)
-    start, power = b.copy(), decay.copy()
-    _keep(W, DECAY, decay)
-    for j in range(GROUP):
-        _taps(c, start, D, owner, j, K)
-        _multiply(c, decay)
-        _keep(W, DRIVE + 2 * j, b)
-        _keep(W, READ + 2 * j, c)
-        _multiply(b, decay)
-        if j:
-            _multiply(power, decay)
-    _keep(W, POWER, power)
-
-
-@kernel
-def _gather(scale, A, owner, planes):
-    """Find ``scale[d] A[d, n]`` of the rows d that the lanes have."""
-    count = len(owner)
-    for lane in range(count):
-        d = owner[lane]
-        if d >= 0:
-            factor = np.float64(scale[d])
-            for n in range(A.shape[1]):
-                planes[0, n * count + lane] = factor * A[d, n].real
-                planes[1, n * count + lane] = factor * A[d, n].imag
-
-
-@kernel
-def _multiply(x, a):
-    """Multiply x by a: planes of complex numbers."""
-    for i in range(x.shape[1]):
-        re = x[0, i] * a[0, i] - x[1, i] * a[1, i]
-        x[1, i] = x[0, i] * a[1, i] + x[1, i] * a[0, i]
-        x[0, i] = re
-
-
-@kernel
-def _keep(W, plane, x):
-    """Round both parts to the dtype of W."""
-    size = x.shape[1]
-    for i in range(size):
-        W[plane * size + i] = x[0, i]
-        W[(plane + 1) * size + i] = x[1, i]
-
-
-@kernel
-def _taps(c, b, D, owner, j, K):
-    """Set ``K[j]`` to the sum of ``Re(c b)`` over states; D is added to the first."""
-    count = len(owner)
-    total = np.zeros(count)
-    for i in range(c.shape[1]):
-        total[i % count] += c[0, i] * b[0, i] - c[1, i] * b[1, i]
-    for lane in range(count):
-        if j == 0 and len(D) and owner[lane] >= 0:
-            total[lane] += D[owner[lane]]
-        K[j * count + lane] = total[lane]
-
-
-@kernel
-def raise_to(a, exponent, power):
-    """Find ``a^exponent`` for planes of complex numbers, by repeated squaring."""
-    for i in range(a.shape[1]):
-        power[0, i], power[1, i] = 1.0, 0.0
-    square = a.copy()
-    while exponent > 0:
-        if exponent % 2:
-            _multiply(power, square)
-        _multiply(square, square.copy())
-        exponent //= 2
-
-
-@kernel
-def load_state(states, row, first, valid, X, count):
-    """Copy the states of `valid` channels from `first` on into planes; see `advance`."""
-    for lane in range(valid):
-        for n in range(states.shape[2]):
-            X[n * count + lane] = states[row, first + lane, n].real
-            X[len(X) // 2 + n * count + lane] = states[row, first + lane, n].imag
-
-
-@kernel
-def store_state(X, states, row, first, valid):
-    """The opposite of `load_state`."""
-    count = lane_count_of(X)
-    for lane in range(valid):
-        for n in range(states.shape[2]):
-            re, im = X[n * count + lane], X[len(X) // 2 + n * count + lane]
-            states[row, first + lane, n] = complex(re, im)

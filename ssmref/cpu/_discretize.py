@@ -23,12 +23,13 @@ def holds(method: str) -> bool:
 
 
 def discrete(A: np.ndarray, dt: np.ndarray, method: str) -> tuple[np.ndarray, ...]:
-    """Return A_bar and what ``dt B`` is multiplied by; dt has the shape of A."""
+    """Return A_bar and what B is multiplied by; dt has the shape of A or one that fits."""
+    dt = dt.astype(np.float64)
     z = (dt * A.astype(np.complex128)).ravel()
     planes = np.stack([z.real, z.imag])
     a, g = np.empty_like(planes), np.empty_like(planes)
     discretize(planes, a, g, holds(method))
-    return tuple((p[0] + 1j * p[1]).reshape(A.shape) for p in (a, g))
+    return tuple(p.T.copy().view(z.dtype).reshape(A.shape) for p in (a, g * np.broadcast_to(dt, A.shape).ravel()))
 
 
 @kernel

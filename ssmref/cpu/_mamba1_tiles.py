@@ -4,19 +4,24 @@ Step sizes dt, drives dt u and outputs y of a tile lie in buffers, a vector per 
 states h and rates A log2(e) as a vector per state. Channels are the lanes. Lanes beyond
 the last channel hold what they may: they touch no others and are never written out.
 
-The limit: one update of a vector of states takes 13 instructions where dt A is known to
-be of moderate size (10 for the decay, by `exp2_bounded`), 7 of them products. A Zen 4
-core issues two instructions of 512 bits per cycle, one of them a product.
+The limit: one update of a vector of states takes 12 instructions where dt A is of
+moderate size (8 of `decay_of` and the product dt A; drive, state, output), 6 of which
+occupy the units that multiply. A Zen 4 core issues two instructions of 512 bits per
+cycle, one of them a product: 6 cycles; shifts and table look-ups compete with products
+for a unit, and 7.4 cycles have been measured with everything in registers and the
+first-level cache.
 """
 
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
+from llvmlite import ir
+from numba.core import cgutils
 
-from ._lanes import INT64, Lanes, lane_count, micro_kernel
+from ._lanes import INT32, INT64, Lanes, lane_count, micro_kernel
+from ._mamba1_decay import decay_of
 from ._math import (
-    exp2_bounded,
     exp2_of,
     magnitude_of,
     silu_of,
@@ -36,234 +41,115 @@ def _at(array: np.ndarray, place: int) -> np.ndarray:
     return array[place : place + lane_count(array.dtype)]
 
 
-# Inputs and outputs: a row of the arrays has `stride` numbers, of which this vector has
-# `channels`, at least 1.
-
-
-def _plain_begin(step_size: Callable) -> Callable:
-    @quiet
-    def plain(top, dt, dx, y, raw, u, at, stride, tokens, bias, D, skip, d, channels):
-        """Write dt, dt u and y = D u (0 unless `skip`); top becomes the largest |dt|.
-
-        The vector begins at `at` in the raw dt and in u, at d in `bias` and D.
-        """
-        top[:], dt[:], dx[:], y[:] = 0, 0, 0, 0
-        for t in range(tokens):
-            own, row = slice(0, channels), slice(at + t * stride, None)
-            step = step_size(raw[row][own] + bias[d:][own])
-            _at(dt, t * len(top))[own] = step
-            _at(dx, t * len(top))[own] = step * u[row][own]
-            _at(y, t * len(top))[own] = D[d:][own] * u[row][own] if skip else 0
-            top[own] = np.fmax(top[own], np.abs(step))
-
-    return plain
-
-
-def _emit_begin(step_size: Callable) -> Callable:
-    def emit(lanes: Lanes, top, dt, dx, y, raw, u, at, stride, tokens, *rest: Any):
-        bias, D, skip, d, channels = rest
-        add, mask = lanes.builder.add, lanes.first(channels)
-        skipping = lanes.builder.icmp_signed("!=", skip, INT64(0))
-        bias, D = lanes.load(bias, d, mask), lanes.load(D, d, mask)
-
-        def body(_, values):
-            now, place, largest = values
-            step = step_size(lanes.load(raw, now, mask) + bias)
-            drive = lanes.load(u, now, mask)
-            lanes.store(step, dt, place)
-            lanes.store(step * drive, dx, place)
-            lanes.store(lanes.select(skipping, D * drive, 0.0), y, place)
-            size = magnitude_of(step)
-            largest = lanes.select(size > largest, size, largest)
-            return [add(now, stride), add(place, INT64(lanes.count)), largest]
-
-        first = [at, INT64(0), lanes.constant(0.0)]
-        lanes.store(lanes.loop(tokens, first, body)[2], top, INT64(0))
-
-    return emit
-
-
-def _same(x: Any) -> Any:
-    return x
+# Inputs and outputs: a row of the arrays has `stride` numbers; `channels` of them, from
+# `at` on, are those of this vector. Options are integers, so that a kernel is one piece
+# of code: what an option excludes is a loop over no tokens.
 
 
 def _plain_softplus(x: Any) -> Any:
     return np.where(x > 20, x, np.logaddexp(x, 0))
 
 
-begin = micro_kernel(_plain_begin(_same))(_emit_begin(_same))
-begin_softplus = micro_kernel(_plain_begin(_plain_softplus))(_emit_begin(softplus_of))
+@quiet
+def _plain_begin(
+    top,
+    dt,
+    dx,
+    y,
+    raw,
+    u,
+    at,
+    stride,
+    tokens,
+    bias,
+    D,
+    d,
+    channels,
+    softplus,
+    skip,
+):
+    """Write dt, dt u and y = D u (0 unless `skip`); top becomes the largest |dt|.
+
+    The channels begin at d in `bias` and D.
+    """
+    top[:], dt[:], dx[:], y[:] = 0, 0, 0, 0
+    own = slice(d, d + channels)
+    for t in range(tokens):
+        now = slice(at + t * stride, at + t * stride + channels)
+        place = slice(t * len(top), t * len(top) + channels)
+        step = raw[now] + bias[own]
+        dt[place] = _plain_softplus(step) if softplus else step
+        dx[place] = dt[place] * u[now]
+        y[place] = D[own] * u[now] if skip else 0
+        top[:channels] = np.fmax(top[:channels], np.abs(dt[place]))
+
+
+@micro_kernel(_plain_begin)
+def begin(lanes, top, dt, dx, y, raw, u, at, stride, tokens, bias, D, d, *rest):
+    """Emit `_plain_begin`."""
+    channels, softplus, skip = rest
+    builder, mask = lanes.builder, lanes.first(channels)
+    skipping = builder.icmp_signed("!=", skip, INT64(0))
+    bias, D = lanes.load(bias, d, mask), lanes.load(D, d, mask)
+
+    def body(step_size, values):
+        now, place, largest = values
+        step = step_size(lanes.load(raw, now, mask) + bias)
+        drive = lanes.load(u, now, mask)
+        lanes.store(step, dt, place)
+        lanes.store(step * drive, dx, place)
+        lanes.store(lanes.select(skipping, D * drive, 0.0), y, place)
+        size = magnitude_of(step)
+        largest = lanes.select(size > largest, size, largest)
+        offsets = builder.add(now, stride), builder.add(place, INT64(lanes.count))
+        return [*offsets, largest]
+
+    values = [at, INT64(0), lanes.constant(0.0)]
+    smooth = builder.mul(tokens, softplus)
+    values = lanes.loop(smooth, values, lambda _, now: body(softplus_of, now))
+    rest = builder.sub(tokens, smooth)
+    values = lanes.loop(rest, values, lambda _, now: body(lambda x: x, now))
+    lanes.store(values[2], top, INT64(0))
 
 
 @quiet
-def _plain_end(out, at, stride, tokens, y, channels):
-    """Write outputs."""
+def _plain_end(out, at, stride, tokens, y, channels, z, gated):
+    """Write outputs, times silu(z) if `gated`."""
     for t in range(tokens):
-        now = at + t * stride
-        out[now : now + channels] = _at(y, t * lane_count(y.dtype))[:channels]
+        now = slice(at + t * stride, at + t * stride + channels)
+        out[now] = _at(y, t * lane_count(y.dtype))[:channels]
+        if gated:
+            out[now] *= z[now] / (1 + np.exp(-z[now]))
 
 
 @micro_kernel(_plain_end)
-def end(lanes, out, at, stride, tokens, y, channels):
+def end(lanes, out, at, stride, tokens, y, channels, z, gated):
     """Emit `_plain_end`."""
-    add, mask = lanes.builder.add, lanes.first(channels)
+    builder, mask = lanes.builder, lanes.first(channels)
 
-    def body(_, values):
+    def body(gate, values):
         now, place = values
-        lanes.store(lanes.load(y, place), out, now, mask)
-        return [add(now, stride), add(place, INT64(lanes.count))]
+        lanes.store(gate(lanes.load(y, place), now), out, now, mask)
+        return [builder.add(now, stride), builder.add(place, INT64(lanes.count))]
 
-    lanes.loop(tokens, [at, INT64(0)], body)
+    def times_silu(value, now):
+        return value * silu_of(lanes.load(z, now, mask))
 
-
-@quiet
-def _plain_end_gated(out, at, stride, tokens, y, channels, z):
-    """Write outputs times silu(z)."""
-    _plain_end(out, at, stride, tokens, y, channels)
-    for t in range(tokens):
-        own = slice(at + t * stride, at + t * stride + channels)
-        out[own] *= z[own] / (1 + np.exp(-z[own]))
+    first, some = [at, INT64(0)], builder.mul(tokens, gated)
+    lanes.loop(some, first, lambda _, now: body(times_silu, now))
+    rest = builder.sub(tokens, some)
+    lanes.loop(rest, first, lambda _, now: body(lambda value, _: value, now))
 
 
-@micro_kernel(_plain_end_gated)
-def end_gated(lanes, out, at, stride, tokens, y, channels, z):
-    """Emit `_plain_end_gated`."""
-    add, mask = lanes.builder.add, lanes.first(channels)
-
-    def body(_, values):
-        now, place = values
-        gate = silu_of(lanes.load(z, now, mask))
-        lanes.store(lanes.load(y, place) * gate, out, now, mask)
-        return [add(now, stride), add(place, INT64(lanes.count))]
-
-    lanes.loop(tokens, [at, INT64(0)], body)
-
-
-# States. State n of a vector lies at ``at + n lanes`` of h and A.
-
-
-def _plain_advance(states: int) -> Callable:
-    @quiet
-    def plain(
-        h,
-        A,
-        at,
-        dt,
-        dx,
-        y,
-        tokens,
-        B,
-        b,
-        b_row,
-        C,
-        c,
-        c_row,
-        _near,
-        _far,
-        _ahead,
-        _line,
-        _lines,
-        _stride,
-    ):
-        """Advance states; add what C reads of them to y.
-
-        B and C have a number per state, which all channels share, at ``b + t b_row +
-        n``. Meanwhile lines of `near` and `far` are fetched, which the next tile needs:
-        one per token, from `line` on, `lines` in a row, rows `stride` numbers apart.
-        """
-        one = lane_count(h.dtype)
-        for t in range(tokens):
-            for n in range(states):
-                state, rate = _at(h, at + n * one), _at(A, at + n * one)
-                state *= np.exp2(_at(dt, t * one) * rate)
-                state += _at(dx, t * one) * B[b + t * b_row + n]
-                _at(y, t * one)[:] += C[c + t * c_row + n] * state
-
-    return plain
-
-
-def _emit_advance(states: int, power: Callable) -> Callable:
-    def emit(lanes: Lanes, h, A, at, dt, dx, y, tokens, B, b, b_row, *rest: Any):
-        C, c, c_row, near, far, ahead, line, lines, stride = rest
-        builder, one = lanes.builder, INT64(lanes.count)
-        add, places = builder.add, [INT64(n * lanes.count) for n in range(states)]
-        places = [add(at, p) for p in places]
-        rates = [lanes.load(A, p) for p in places]
-
-        def fetch(row, line):
-            place = add(row, builder.mul(line, one))
-            lanes.prefetch(near, place)
-            lanes.prefetch(far, place)
-            line = add(line, INT64(1))
-            over = builder.icmp_signed(">=", line, lines)
-            row = builder.select(over, add(row, stride), row)
-            return row, builder.select(over, INT64(0), line)
-
-        def body(_, values):
-            now, b_now, c_now, later, column, *old = values
-            step, drive, total = (lanes.load(X, now) for X in (dt, dx, y))
-            new = []
-            for n, (rate, state) in enumerate(zip(rates, old, strict=True)):
-                B_now = lanes.broadcast(B, add(b_now, INT64(n)))
-                C_now = lanes.broadcast(C, add(c_now, INT64(n)))
-                state = lanes.fma(power(step * rate), state, drive * B_now)
-                total = lanes.fma(state, C_now, total)
-                new.append(state)
-            lanes.store(total, y, now)
-            offsets = add(now, one), add(b_now, b_row), add(c_now, c_row)
-            return [*offsets, *fetch(later, column), *new]
-
-        first = [INT64(0), b, c, ahead, line, *(lanes.load(h, p) for p in places)]
-        last = lanes.loop(tokens, first, body)[5:]
-        for p, state in zip(places, last, strict=True):
-            lanes.store(state, h, p)
-
-    return emit
-
-
-def _advance(states: int, power: Callable) -> Any:
-    return micro_kernel(_plain_advance(states))(_emit_advance(states, power))
-
-
-advance_moderate = _advance(TOGETHER, exp2_bounded)
-advance_one_moderate = _advance(1, exp2_bounded)
-advance_any = _advance(TOGETHER, exp2_of)
-advance_one_any = _advance(1, exp2_of)
+# States: state n lies at ``at + n lanes`` of h and A.
 
 
 @quiet
-def _plain_real(h, A, at, dt, dx, y, tokens, B, b, b_row, C, c, c_row):
-    """Advance one state of channels that have B and C of their own: vectors."""
-    one, state, rate = lane_count(h.dtype), _at(h, at), _at(A, at)
-    for t in range(tokens):
-        state *= np.exp2(_at(dt, t * one) * rate)
-        state += _at(dx, t * one) * _at(B, b + t * b_row)
-        _at(y, t * one)[:] += _at(C, c + t * c_row) * state
-
-
-@micro_kernel(_plain_real)
-def advance_real(lanes, h, A, at, dt, dx, y, tokens, B, b, b_row, C, c, c_row):
-    """Emit `_plain_real`."""
-    add, one, rate = lanes.builder.add, INT64(lanes.count), lanes.load(A, at)
-
-    def body(_, values):
-        now, b_now, c_now, state = values
-        step, drive = lanes.load(dt, now), lanes.load(dx, now)
-        drive = drive * lanes.load(B, b_now)
-        state = lanes.fma(exp2_of(step * rate), state, drive)
-        lanes.store(lanes.fma(state, lanes.load(C, c_now), lanes.load(y, now)), y, now)
-        return [add(now, one), add(b_now, b_row), add(c_now, c_row), state]
-
-    state = lanes.loop(tokens, [INT64(0), b, c, lanes.load(h, at)], body)[3]
-    lanes.store(state, h, at)
-
-
-@quiet
-def _plain_complex(
+def _plain_advance(
     h,
     A,
     at,
-    plane,
+    states,
     dt,
     dx,
     y,
@@ -274,48 +160,246 @@ def _plain_complex(
     C,
     c,
     c_row,
-    b_plane,
-    c_plane,
+    _moderate,
+    _u,
+    _dt,
+    _z,
+    _out,
+    _ahead,
+    _line,
+    _lines,
+    _stride,
 ):
-    """Advance one complex state as `_plain_real` does; y takes the real part of C h.
+    """Advance all states; add what C reads of them to y.
 
-    Imaginary parts lie one `plane` behind real ones (`b_plane`, `c_plane` in B and C).
-    The parts of a rate are log2(e) Re A and Im A.
+    B and C have a number per state, which all channels share, at ``b + t b_row + n``.
+    Where `moderate`, dt A log2(e) has to be within `decay_of`. Meanwhile lines of u,
+    dt, z and the output are fetched for the next tile: one per token and pass, from
+    `line` on, `lines` in a row; rows lie `stride` apart from `ahead` on.
     """
-    one, real, imaginary = lane_count(h.dtype), _at(h, at), _at(h, at + plane)
+    one = lane_count(h.dtype)
     for t in range(tokens):
-        step, b_now, c_now = _at(dt, t * one), b + t * b_row, c + t * c_row
-        size, angle = np.exp2(step * _at(A, at)), step * _at(A, at + plane)
-        state = size * (np.cos(angle) + 1j * np.sin(angle)) * (real + 1j * imaginary)
-        state += _at(dx, t * one) * (_at(B, b_now) + 1j * _at(B, b_now + b_plane))
-        real[:], imaginary[:] = state.real, state.imag
-        own = _at(C, c_now) * real - _at(C, c_now + c_plane) * imaginary
-        _at(y, t * one)[:] += own
+        for n in range(states):
+            state, rate = _at(h, at + n * one), _at(A, at + n * one)
+            state *= np.exp2(_at(dt, t * one) * rate)
+            state += _at(dx, t * one) * B[b + t * b_row + n]
+            _at(y, t * one)[:] += C[c + t * c_row + n] * state
+
+
+@micro_kernel(_plain_advance)
+def advance(lanes, h, A, at, states, dt, dx, y, tokens, B, b, b_row, C, c, *rest):
+    """Emit `_plain_advance`: passes for `TOGETHER` states, then for single ones."""
+    c_row, moderate, *arrays, ahead, line, lines, stride = rest
+    builder, fetch = lanes.builder, partial(_fetch, lanes, arrays, lines, stride)
+    values = [INT64(0), ahead, line]
+    for count, passes in (
+        (TOGETHER, builder.sdiv(states, INT64(TOGETHER))),
+        (1, builder.srem(states, INT64(TOGETHER))),
+    ):
+        short = builder.mul(passes, moderate)
+        long = builder.sub(passes, short)
+        for power, times in ((decay_of, short), (exp2_of, long)):
+
+            def one_pass(_, values, count=count, power=power):
+                n, *where = values
+                place = builder.add(at, builder.mul(n, INT64(lanes.count)))
+                where = _pass(
+                    *(lanes, count, power, (h, A, place), (dt, dx, y, tokens)),
+                    *((B, builder.add(b, n), b_row), (C, builder.add(c, n), c_row)),
+                    *(fetch, where),
+                )
+                return [builder.add(n, INT64(count)), *where]
+
+            values = lanes.loop(times, values, one_pass)
+
+
+def _fetch(lanes: Lanes, arrays: list, lines, stride, row, line) -> list:
+    """Ask for a line of each array; return where the next one is.
+
+    Into the second-level cache: rows lie so that they would drive each other and the
+    buffers out of the first. Outputs too, as their stores would wait for the memory.
+    """
+    builder = lanes.builder
+    place = builder.add(row, builder.mul(line, INT64(lanes.count)))
+    for array in arrays:
+        _prefetch(builder, builder.gep(array, [place]))
+    line = builder.add(line, INT64(1))
+    over = builder.icmp_signed(">=", line, lines)
+    row = builder.select(over, builder.add(row, stride), row)
+    return [row, builder.select(over, INT64(0), line)]
+
+
+def _prefetch(builder: Any, place: Any) -> None:
+    signature = ir.FunctionType(ir.VoidType(), [place.type, INT32, INT32, INT32])
+    name = "llvm.prefetch.p0"
+    function = cgutils.get_or_insert_function(builder.module, signature, name)
+    read, second_level, data = INT32(0), INT32(2), INT32(1)
+    builder.call(function, [place, read, second_level, data])
+
+
+def _pass(lanes, count, power, own, tile, B_at, C_at, fetch, where) -> list:
+    """Emit the pass of `count` states, which stay in registers, through all tokens."""
+    add, one = lanes.builder.add, INT64(lanes.count)
+    (h, A, at), (dt, dx, y, tokens), (B, b, b_row), (C, c, c_row) = (
+        own,
+        tile,
+        B_at,
+        C_at,
+    )
+    places = [add(at, INT64(n * lanes.count)) for n in range(count)]
+    rates = [lanes.load(A, p) for p in places]
+
+    def body(_, values):
+        now, b_now, c_now, row, line, *old = values
+        step, drive, total = (lanes.load(X, now) for X in (dt, dx, y))
+        new = []
+        for n, (rate, state) in enumerate(zip(rates, old, strict=True)):
+            B_now = lanes.broadcast(B, add(b_now, INT64(n)))
+            C_now = lanes.broadcast(C, add(c_now, INT64(n)))
+            state = lanes.fma(power(step * rate), state, drive * B_now)
+            total = lanes.fma(state, C_now, total)
+            new.append(state)
+        lanes.store(total, y, now)
+        offsets = add(now, one), add(b_now, b_row), add(c_now, c_row)
+        return [*offsets, *fetch(row, line), *new]
+
+    first = [INT64(0), b, c, *where, *(lanes.load(h, p) for p in places)]
+    last = lanes.loop(tokens, first, body)
+    for p, state in zip(places, last[5:], strict=True):
+        lanes.store(state, h, p)
+    return last[3:5]
+
+
+@quiet
+def _plain_real(
+    h,
+    A,
+    at,
+    states,
+    dt,
+    dx,
+    y,
+    tokens,
+    B,
+    b,
+    b_state,
+    b_row,
+    C,
+    c,
+    c_state,
+    c_row,
+):
+    """Advance all states of channels that have B and C of their own: vectors."""
+    one = lane_count(h.dtype)
+    for n in range(states):
+        state, rate = _at(h, at + n * one), _at(A, at + n * one)
+        for t in range(tokens):
+            state *= np.exp2(_at(dt, t * one) * rate)
+            state += _at(dx, t * one) * _at(B, b + n * b_state + t * b_row)
+            _at(y, t * one)[:] += _at(C, c + n * c_state + t * c_row) * state
+
+
+@micro_kernel(_plain_real)
+def advance_real(lanes, h, A, at, states, dt, dx, y, tokens, B, b, *rest):
+    """Emit `_plain_real`, state by state."""
+    b_state, b_row, C, c, c_state, c_row = rest
+    add, one = lanes.builder.add, INT64(lanes.count)
+
+    def one_state(_, values):
+        at, b, c = values
+        rate = lanes.load(A, at)
+
+        def body(_, values):
+            now, b_now, c_now, state = values
+            drive = lanes.load(dx, now) * lanes.load(B, b_now)
+            decay = exp2_of(lanes.load(dt, now) * rate)
+            state = lanes.fma(decay, state, drive)
+            total = lanes.fma(state, lanes.load(C, c_now), lanes.load(y, now))
+            lanes.store(total, y, now)
+            return [add(now, one), add(b_now, b_row), add(c_now, c_row), state]
+
+        first = [INT64(0), b, c, lanes.load(h, at)]
+        lanes.store(lanes.loop(tokens, first, body)[3], h, at)
+        return [add(at, one), add(b, b_state), add(c, c_state)]
+
+    lanes.loop(states, [at, b, c], one_state)
+
+
+@quiet
+def _plain_complex(
+    h,
+    A,
+    at,
+    states,
+    dt,
+    dx,
+    y,
+    tokens,
+    B,
+    b,
+    b_state,
+    b_row,
+    C,
+    c,
+    c_state,
+    c_row,
+):
+    """Advance complex states as `_plain_real` does; y takes the real part of C h.
+
+    Imaginary parts lie as many states behind the real ones as there are states. The
+    parts of a rate are log2(e) Re A and Im A.
+    """
+    one = lane_count(h.dtype)
+    for n in range(states):
+        real, imaginary = _at(h, at + n * one), _at(h, at + (states + n) * one)
+        rate, speed = _at(A, at + n * one), _at(A, at + (states + n) * one)
+        for t in range(tokens):
+            b_now, c_now = b + n * b_state + t * b_row, c + n * c_state + t * c_row
+            B_now = _at(B, b_now) + 1j * _at(B, b_now + states * b_state)
+            C_now = _at(C, c_now) + 1j * _at(C, c_now + states * c_state)
+            step = _at(dt, t * one)
+            turn = np.cos(step * speed) + 1j * np.sin(step * speed)
+            state = np.exp2(step * rate) * turn * (real + 1j * imaginary)
+            state += _at(dx, t * one) * B_now
+            real[:], imaginary[:] = state.real, state.imag
+            _at(y, t * one)[:] += (C_now * state).real
 
 
 @micro_kernel(_plain_complex)
-def advance_complex(lanes, h, A, at, plane, dt, dx, y, tokens, B, b, b_row, *rest):
-    """Emit `_plain_complex`."""
-    C, c, c_row, b_plane, c_plane = rest
-    add, fma, one = lanes.builder.add, lanes.fma, INT64(lanes.count)
-    behind = add(at, plane)
-    rate, speed = lanes.load(A, at), lanes.load(A, behind)
+def advance_complex(lanes, h, A, at, states, dt, dx, y, tokens, B, b, *rest):
+    """Emit `_plain_complex`, state by state."""
+    b_state, b_row, C, c, c_state, c_row = rest
+    add, mul, one = lanes.builder.add, lanes.builder.mul, INT64(lanes.count)
+    behind, b_behind, c_behind = (mul(states, x) for x in (one, b_state, c_state))
 
-    def body(_, values):
-        now, b_now, c_now, real, imaginary = values
-        step, drive = lanes.load(dt, now), lanes.load(dx, now)
-        size, (sin, cos) = exp2_of(step * rate), sin_cos_of(step * speed)
-        x, y_part = size * cos, size * sin
-        forward = fma(y_part * -1.0, imaginary, drive * lanes.load(B, b_now))
-        sideways = fma(y_part, real, drive * lanes.load(B, add(b_now, b_plane)))
-        real, imaginary = fma(x, real, forward), fma(x, imaginary, sideways)
-        total = fma(lanes.load(C, c_now), real, lanes.load(y, now))
-        minus = lanes.load(C, add(c_now, c_plane)) * -1.0
-        lanes.store(fma(minus, imaginary, total), y, now)
-        offsets = add(now, one), add(b_now, b_row), add(c_now, c_row)
-        return [*offsets, real, imaginary]
+    def one_state(_, values):
+        at, b, c = values
+        rates = lanes.load(A, at), lanes.load(A, add(at, behind))
 
-    first = [INT64(0), b, c, lanes.load(h, at), lanes.load(h, behind)]
-    *_, real, imaginary = lanes.loop(tokens, first, body)
-    lanes.store(real, h, at)
-    lanes.store(imaginary, h, behind)
+        def body(_, values):
+            now, b_now, c_now, *state = values
+            B_now = lanes.load(B, b_now), lanes.load(B, add(b_now, b_behind))
+            C_now = lanes.load(C, c_now), lanes.load(C, add(c_now, c_behind))
+            step, drive = lanes.load(dt, now), lanes.load(dx, now)
+            state = _turn(lanes, step, rates, state, [drive * part for part in B_now])
+            total = lanes.fma(C_now[0], state[0], lanes.load(y, now))
+            lanes.store(lanes.fma(C_now[1] * -1.0, state[1], total), y, now)
+            return [add(now, one), add(b_now, b_row), add(c_now, c_row), *state]
+
+        first = [INT64(0), b, c, lanes.load(h, at), lanes.load(h, add(at, behind))]
+        *_, real, imaginary = lanes.loop(tokens, first, body)
+        lanes.store(real, h, at)
+        lanes.store(imaginary, h, add(at, behind))
+        return [add(at, one), add(b, b_state), add(c, c_state)]
+
+    lanes.loop(states, [at, b, c], one_state)
+
+
+def _turn(lanes: Lanes, step, rates, state, drive) -> list:
+    """Return the real and the imaginary part of ``exp(dt A) h + drive``."""
+    size, (sin, cos) = exp2_of(step * rates[0]), sin_cos_of(step * rates[1])
+    x, y, (real, imaginary) = size * cos, size * sin, state
+    return [
+        lanes.fma(x, real, lanes.fma(y * -1.0, imaginary, drive[0])),
+        lanes.fma(x, imaginary, lanes.fma(y, real, drive[1])),
+    ]

@@ -14,11 +14,13 @@ does 230 in one, for 512 bytes: multiply-adds decide, and the products run at th
 rate. All else (decays, copies, the gate) takes a few per cent.
 """
 
+from math import ceil
 from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit, prange
 
+from ._blocks import prefetch_rows, transpose
 from ._chunks import (
     absorb,
     aligned,
@@ -26,17 +28,20 @@ from ._chunks import (
     bound_decays,
     bounded,
     cumulate,
+    fill_values,
     inner,
     load_state,
     lower_products,
     make_room,
-    read_out,
+    read_chunk,
+    read_state,
     recur,
     store_state,
-    transpose,
 )
-from ._lanes import FLAGS, use_wide_vectors
+from ._items import Item, call_item
+from ._lanes import kernel, parallel_kernel, use_wide_vectors
 from ._math import silu, softplus
+from ._threads import launch
 
 
 class Call(NamedTuple):
@@ -56,7 +61,7 @@ class Call(NamedTuple):
 
 
 class Part(NamedTuple):
-    """Which heads of which tokens: what one work item computes."""
+    """What one work item computes: which heads of which tokens, in chunks of `size`."""
 
     start: Any
     stop: Any
@@ -66,46 +71,33 @@ class Part(NamedTuple):
     size: Any
 
 
-class Steps(NamedTuple):
-    """The step sizes of the tokens of a chunk, (heads, size), and times A."""
+class Flat(NamedTuple):
+    """Arrays of tokens in one dimension."""
 
-    dt: Any
-    exponents: Any
+    x: Any
+    B: Any
+    C: Any
+    y: Any
 
 
 @inner
-def discretise(call, part, steps, t, rows):
-    """Fill the step sizes from token t on: bias, softplus, limits."""
+def discretise(call, part, dts, exponents, t, rows):
+    """Fill the step sizes (heads, size) from token t on: bias, softplus, limits."""
     use_wide_vectors()
     for k in range(part.heads):
-        head, at = part.head + k, k * part.size
+        head = part.head + k
         bias, A = call.bias[head], call.A[head]
         for r in range(rows):
-            steps.dt[at + r] = call.dt[t + r, head] + bias
+            dts[k, r] = call.dt[t + r, head] + bias
         if call.smooth:
-            for r in range(at, at + rows):
-                steps.dt[r] = softplus(steps.dt[r])
-        for r in range(at, at + rows):
-            dt = steps.dt[r]
+            for r in range(rows):
+                dts[k, r] = softplus(dts[k, r])
+        for r in range(rows):
+            dt = dts[k, r]
             dt = call.low if dt < call.low else dt
             dt = call.high if dt > call.high else dt
-            steps.dt[r] = dt
-            steps.exponents[r] = dt * A
-
-
-@inner
-def load_values(call, room, steps, at, t, rows, head):
-    """Fill the values of a chunk with dt x; return whether all are finite."""
-    use_wide_vectors()
-    width = call.x.shape[2]
-    wrong = False
-    for r in range(rows):
-        dt = steps.dt[at + r]
-        for p in range(width):
-            value = dt * call.x[t + r, head, p]
-            room.values[r * width + p] = value
-            wrong |= value - value != 0
-    return not wrong
+            dts[k, r] = dt
+            exponents[k, r] = dt * A
 
 
 @inner
@@ -113,98 +105,118 @@ def write_out(call, room, y, t, rows, head):
     """Add the skip, apply the gate, and write the outputs of a chunk."""
     use_wide_vectors()
     width = call.x.shape[2]
+    out = room.out[: rows * width].reshape(rows, width)
+    if call.D.shape[0] > 0:
+        for r in range(rows):
+            for p in range(width):
+                out[r, p] += call.D[head, p] * call.x[t + r, head, p]
+    if call.z.shape[0] > 0:
+        for r in range(rows):
+            for p in range(width):
+                out[r, p] *= silu(call.z[t + r, head, p])
     for r in range(rows):
-        own = room.out[r * width : (r + 1) * width]
-        if call.D.shape[0] > 0:
-            for p in range(width):
-                own[p] += call.D[head, p] * call.x[t + r, head, p]
-        if call.z.shape[0] > 0:
-            for p in range(width):
-                own[p] *= silu(call.z[t + r, head, p])
         for p in range(width):
-            y[t + r, head, p] = own[p]
+            y[t + r, head, p] = out[r, p]
 
 
 @njit(inline="always")
-def open_chunk(call, part, room, t, rows, reading):
+def open_chunk(flat, room, size, at, step, rows, keys, reading):
     """Fill keys and scores, which heads share; return whether all is finite."""
-    groups, width = call.B.shape[1:]
-    step, at = groups * width, (t * groups + part.group) * width
-    keys, queries = call.B.reshape(-1), call.C.reshape(-1)
-    transpose(room.keys, 0, part.size, keys, at, step, rows, width)
-    finite = True
-    for r in range(rows):
-        finite &= all_finite(keys, at + r * step, width)
-        finite &= not reading or all_finite(queries, at + r * step, width)
+    transpose(room.keys, 0, size, flat.B, at, step, rows, keys)
+    finite = all_finite(flat.B, at, step, rows, keys)
     if reading:
-        lower_products(room, part.size, queries, at, step, rows, width)
+        finite &= all_finite(flat.C, at, step, rows, keys)
+        lower_products(room, size, flat.C, at, step, rows, keys)
     return finite
 
 
 @njit(inline="always")
-def scan_chunk(call, part, room, steps, S, k, t, rows, finite, span, y):
-    """Advance head k of a part over a chunk; return whether its state is finite.
+def read_out(flat, part, room, S, k, at, step, row, far, rows, rise, keys, values):
+    """Fill the outputs of head k, and prefetch what comes next.
 
-    Without outputs (y has no tokens) only the state is computed.
+    That is x of the next head, or of the first one in the next chunk, and a share of
+    B and C of the next chunk.
     """
+    size = part.size
+    ahead = row + (values if k + 1 < part.heads else size * far - k * values)
+    first, last = k * size // part.heads, (k + 1) * size // part.heads
+    prefetch_rows(flat.B, at + size * step, step, first, last - first, keys)
+    prefetch_rows(flat.C, at + size * step, step, first, last - first, keys)
+    read_state(
+        *(room, S, k * keys * values, flat.C, at, step, rows, keys, values),
+        *(flat.x, ahead, far),
+    )
+    read_chunk(room, size, rows, rise, values, flat.y, row, far)
+
+
+@njit(inline="always")
+def scan_chunk(call, flat, part, room, dts, exponents, S, k, t, rows, finite, span):
+    """Advance head k over a chunk from token t; return whether its state is finite."""
     groups, keys = call.B.shape[1:]
-    values = call.x.shape[2]
-    step, at = groups * keys, (t * groups + part.group) * keys
+    heads, values = call.x.shape[1:]
     head, own, s_at = part.head + k, k * part.size, k * keys * values
-    reading = y.shape[0] > 0
-    total, rise, least = cumulate(steps.exponents, own, rows, room)
+    step, at = groups * keys, (t * groups + part.group) * keys
+    far, row = heads * values, (t * heads + head) * values
+    total, rise, least = cumulate(exponents, own, rows, room)
     span[head, 0] += total
     span[head, 1] = min(span[head, 1], least)
-    finite &= load_values(call, room, steps, own, t, rows, head)
-    queries, coordinates = call.C.reshape(-1), call.B.reshape(-1)
+    finite &= fill_values(room, flat.x, row, far, dts, own, rows, values)
     if finite and bounded(total, rise):
         bound_decays(room, rows, rise)
-        if reading:
+        if flat.y.shape[0] > 0:
             read_out(
-                *(room, part.size, S, s_at, queries, at, step, rows, rise),
-                *(keys, values),
+                flat, part, room, S, k, at, step, row, far, rows, rise, keys, values
             )
         absorb(room, part.size, S, s_at, rows, keys, values)
     else:
         recur(
-            *(room, S, s_at, steps.exponents, own, queries, coordinates, at, step),
+            *(room, S, s_at, exponents, own, flat.C, flat.B, at, step),
             *(rows, keys, values),
         )
-        finite = all_finite(S, s_at, keys * values)
-    if reading:
-        write_out(call, room, y, t, rows, head)
+        finite = all_finite(S, s_at, 0, 1, keys * values)
     return finite
 
 
 @njit(inline="always")
 def scan_part(call, part, states, span, y):
-    """Scan some heads over some tokens: from `states` and to them, (heads, ...)."""
-    keys, values = call.B.shape[2], call.x.shape[2]
-    room = make_room(part.size, keys, values, call.x)
-    S = aligned(part.heads * keys * values, call.x)
-    steps = Steps(
-        aligned(part.heads * part.size, call.x), aligned(part.heads * part.size, call.x)
+    """Scan some heads over some tokens, from and to the states, (heads, ...).
+
+    Without outputs (y has no tokens) only the states are computed.
+    """
+    groups, keys = call.B.shape[1:]
+    values, size, heads = call.x.shape[2], part.size, part.heads
+    flat = Flat(
+        *(call.x.reshape(-1), call.B.reshape(-1), call.C.reshape(-1), y.reshape(-1))
     )
-    finite = np.empty(part.heads, np.bool_)
-    for k in range(part.heads):
+    room = make_room(size, keys, values, call.x)
+    S = aligned(heads * keys * values, call.x)
+    dts, exponents = aligned(heads * size, call.x), aligned(heads * size, call.x)
+    finite = np.empty(heads, np.bool_)
+    for k in range(heads):
         own = k * keys * values
         load_state(S, own, states[part.head + k].reshape(-1), values, keys)
-        finite[k] = all_finite(S, own, keys * values)
-    for t in range(part.start, part.stop, part.size):
-        rows = min(part.size, part.stop - t)
-        discretise(call, part, steps, t, rows)
-        shared = open_chunk(call, part, room, t, rows, y.shape[0] > 0)
-        for k in range(part.heads):
+        finite[k] = all_finite(S, own, 0, 1, keys * values)
+    for t in range(part.start, part.stop, size):
+        rows = min(size, part.stop - t)
+        discretise(
+            *(call, part, dts.reshape(heads, size), exponents.reshape(heads, size)),
+            *(t, rows),
+        )
+        step, at = groups * keys, (t * groups + part.group) * keys
+        shared = open_chunk(flat, room, size, at, step, rows, keys, y.shape[0] > 0)
+        for k in range(heads):
             known = shared & finite[k]
             finite[k] = scan_chunk(
-                call, part, room, steps, S, k, t, rows, known, span, y
+                call, flat, part, room, dts, exponents, S, k, t, rows, known, span
             )
-    for k in range(part.heads):
+            if y.shape[0] > 0:
+                write_out(call, room, y, t, rows, part.head + k)
+    for k in range(heads):
         own = k * keys * values
         store_state(states[part.head + k].reshape(-1), S, own, values, keys)
 
 
-@inner
+@Item
 def scan_item(call, pieces, states, spans, y, size, width, item):
     """Scan a work item: `width` heads of one group, or the rest of them, on a piece."""
     groups = call.B.shape[1]
@@ -217,16 +229,44 @@ def scan_item(call, pieces, states, spans, y, size, width, item):
     scan_part(call, part, states[piece], spans[piece], y)
 
 
-@njit(cache=True, nogil=True, fastmath=FLAGS)
-def scan_serial(call, pieces, states, spans, y, size, width, items):
-    """Scan all work items, one after the other."""
-    for item in range(items):
-        scan_item(call, pieces, states, spans, y, size, width, item)
-
-
-@njit(parallel=True, cache=True, fastmath=FLAGS)
-def scan_parallel(call, pieces, states, spans, y, size, width, items):
-    """Scan all work items on all threads."""
+@parallel_kernel
+def scan_items(address, call, pieces, states, spans, y, size, width, items):
+    """Call `scan_item` for all items."""
     for item in prange(items):
-        # The index is unsigned, for which all functions would be compiled once more.
-        scan_item(call, pieces, states, spans, y, size, width, np.int64(item))
+        own = np.int64(item)
+        call_item(address, (call, pieces, states, spans, y, size, width, own))
+
+
+def scan(call, pieces, states, spans, y, size, width):
+    """Scan `pieces`, (start, stop) each, from and to `states`, (pieces, heads, ...).
+
+    A work item has `width` heads of one group on one piece. `spans`, (pieces, heads,
+    2), gets the sum and the least of the exponents.
+    """
+    groups = call.B.shape[1]
+    items = len(pieces) * groups * ceil(call.x.shape[1] // groups / width)
+    arguments = call, pieces, states, spans, y, size, width
+    address = scan_item.address(call.x.dtype, *arguments, 0)
+    vectors = call.x.size * call.B.shape[2] // 4
+    launch(scan_items, vectors, address, *arguments, items)
+
+
+@kernel
+def pass_states(states, spans, first):
+    """Turn the states after pieces, begun at zero, into the states before them.
+
+    `first` says which piece begins a sequence; its row is the initial state already,
+    and the rows of others hold what the piece before has added. What is not finite
+    stays so, unless a decay on the way was exactly 0: the sum of all may round to it.
+    """
+    for piece in range(1, len(states)):
+        if first[piece]:
+            continue
+        for head in range(states.shape[1]):
+            total, least = spans[piece - 1, head]
+            decay, kept = 2.0**total, 2.0**least
+            before = states[piece - 1, head].reshape(-1)
+            after = states[piece, head].reshape(-1)
+            for i in range(len(after)):
+                factor = decay if before[i] - before[i] == 0 else kept
+                after[i] += before[i] * factor

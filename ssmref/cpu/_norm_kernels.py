@@ -6,12 +6,11 @@ the sum and the division. Sums run in vectors, of which no lane adds more than
 `LONGEST` numbers; those sums are added in double precision.
 """
 
-import math
-
+import numpy as np
 from numba import prange
 
 from ._lanes import INT64, kernel, micro_kernel, parallel_kernel, use_wide_vectors
-from ._math import silu
+from ._math import reciprocal_root, silu
 
 # Sums at a time, so that none waits for the one before it.
 SUMS = 4
@@ -32,40 +31,76 @@ def _plain_square_sum(x, count):
     return (x[:count] * x[:count]).sum(dtype=x.dtype)
 
 
-def _reduce(lanes, add, x, count):
-    """Emit several sums of vectors, then one vector, then the lanes that are left."""
+def _plain_moments(x, count, mean, sums):
+    """Write the sums of the first `count` numbers less `mean`, and of the squares."""
+    centred = x[:count] - x.dtype.type(mean)
+    sums[0] = _plain_sum(centred, count)
+    sums[1] = _plain_square_sum(centred, count)
+
+
+def _reduce(lanes, terms, x, count):
+    """Emit the sums over x of each of the `terms`, functions of a vector and a sum.
+
+    Several sums of vectors, then one, then the lanes that are left.
+    """
     builder, size = lanes.builder, INT64(lanes.count)
 
-    def body(i, sums):
+    def add(values, at, mask=None):
+        v = lanes.load(x, at, mask)
+        return [term(v, total, mask) for term, total in zip(terms, values, strict=True)]
+
+    def several(i, values):
         at = builder.mul(i, INT64(SUMS * lanes.count))
-        places = [builder.add(at, INT64(j * lanes.count)) for j in range(SUMS)]
-        return [add(s, lanes.load(x, p)) for s, p in zip(sums, places, strict=True)]
+        new = []
+        for j in range(SUMS):
+            place = builder.add(at, INT64(j * lanes.count))
+            new += add(values[j * len(terms) : (j + 1) * len(terms)], place)
+        return new
+
+    def one(i, values):
+        return add(values, builder.mul(builder.add(done, i), size))
 
     rounds = builder.sdiv(count, INT64(SUMS * lanes.count))
-    sums = lanes.loop(rounds, [lanes.constant(0.0)] * SUMS, body)
-    total = sum(sums[1:], sums[0])
-    done = builder.mul(rounds, INT64(SUMS))
-    whole = builder.sdiv(count, size)
-
-    def vector(i, values):
-        return [add(values[0], lanes.load(x, builder.mul(builder.add(done, i), size)))]
-
-    (total,) = lanes.loop(builder.sub(whole, done), [total], vector)
+    zeros = [lanes.constant(0.0)] * (SUMS * len(terms))
+    sums = lanes.loop(rounds, zeros, several)
+    each = (sums[k :: len(terms)] for k in range(len(terms)))
+    totals = [sum(own[1:], own[0]) for own in each]
+    done, whole = builder.mul(rounds, INT64(SUMS)), builder.sdiv(count, size)
+    totals = lanes.loop(builder.sub(whole, done), totals, one)
     place = builder.mul(whole, size)
-    last = lanes.load(x, place, lanes.first(builder.sub(count, place)))
-    return lanes.total(add(total, last))
+    totals = add(totals, place, lanes.first(builder.sub(count, place)))
+    return [lanes.total(total) for total in totals]
 
 
 @micro_kernel(_plain_sum, number=True)
 def sum_of(lanes, x, count):
     """Add numbers."""
-    return _reduce(lanes, lambda total, v: total + v, x, count)
+    return _reduce(lanes, [lambda v, total, _: total + v], x, count)[0]
 
 
 @micro_kernel(_plain_square_sum, number=True)
 def square_sum(lanes, x, count):
     """Add squares."""
-    return _reduce(lanes, lambda total, v: lanes.fma(v, v, total), x, count)
+    return _reduce(lanes, [lambda v, total, _: lanes.fma(v, v, total)], x, count)[0]
+
+
+@micro_kernel(_plain_moments)
+def moments(lanes, x, count, mean, sums):
+    """Add what is left without the mean, and its squares."""
+
+    def centred(v, mask):
+        rest = v - mean
+        return rest if mask is None else lanes.select(mask, rest, 0.0)
+
+    def linear(v, total, mask):
+        return total + centred(v, mask)
+
+    def square(v, total, mask):
+        rest = centred(v, mask)
+        return lanes.fma(rest, rest, total)
+
+    for i, total in enumerate(_reduce(lanes, [linear, square], x, count)):
+        lanes.builder.store(total, lanes.builder.gep(sums, [INT64(i)]))
 
 
 @kernel
@@ -80,10 +115,41 @@ def _mean(x, squared):
 
 
 @kernel
+def _moments(x, mean, sums):
+    """Return the mean of x less `mean`, and the variance; `sums` is for two numbers.
+
+    The rounding of a large mean leaves one in x; it is small enough to subtract its
+    square.
+    """
+    first, second = 0.0, 0.0
+    for start in range(0, x.size, LONGEST):
+        count = min(LONGEST, x.size - start)
+        moments(x[start : start + count], count, mean, sums)
+        first, second = first + sums[0], second + sums[1]
+    rest = first / x.size
+    variance = second / x.size - rest * rest
+    return rest, 0.0 if variance < 0.0 else variance
+
+
+@kernel
 def _scale(y, x, weight, factor):
     use_wide_vectors()
     for c in range(y.size):
         y[c] = x[c] * factor * weight[c]
+
+
+@kernel
+def _scale_in_place(y, weight, factor):
+    use_wide_vectors()
+    for c in range(y.size):
+        y[c] *= factor * weight[c]
+
+
+@kernel
+def _scale_and_gate(y, x, weight, z, factor):
+    use_wide_vectors()
+    for c in range(y.size):
+        y[c] = x[c] * factor * weight[c] * silu(z[c])
 
 
 @kernel
@@ -94,19 +160,30 @@ def _gate(y, x, z):
 
 
 @kernel
+def _factor(x, eps):
+    return x.dtype.type(reciprocal_root(_mean(x, True) + eps))
+
+
+@kernel
+def _rms_group(y, x, weight, z, gate, eps):
+    """Normalise one group; loops are vectorised where their arrays do not overlap."""
+    if gate == GATE_BEFORE:
+        _gate(y, x, z)
+        _scale_in_place(y, weight, _factor(y, eps))
+    elif gate == GATE_AFTER:
+        _scale_and_gate(y, x, weight, z, _factor(x, eps))
+    else:
+        _scale(y, x, weight, _factor(x, eps))
+
+
+@kernel
 def _rms_rows(y, x, weight, z, gate, size, eps, first, last):
     """Normalise rows in groups of `size` channels."""
     for row in range(first, last):
-        for start in range(0, x.shape[1], size):
-            part = slice(start, start + size)
-            source, result = x[row, part], y[row, part]
-            if gate == GATE_BEFORE:
-                _gate(result, source, z[row, part])
-                source = result
-            factor = 1.0 / math.sqrt(_mean(source, True) + eps)
-            _scale(result, source, weight[part], x.dtype.type(factor))
-            if gate == GATE_AFTER:
-                _gate(result, result, z[row, part])
+        for i in range(x.shape[1] // size):
+            group = slice(i * size, (i + 1) * size)
+            gates = z[row, group]
+            _rms_group(y[row, group], x[row, group], weight[group], gates, gate, eps)
 
 
 @parallel_kernel
@@ -118,7 +195,7 @@ def _rms_parallel(y, x, weight, z, gate, size, eps, rows):
 
 def rms(y, x, weight, z, gate, size, eps):
     """Write rows of x divided by the root mean squares of their groups."""
-    options = y, x, weight, z, gate, size, float(eps)
+    options = y, x, weight, z, gate, max(size, 1), float(eps)
     if y.size <= 2 * BLOCK:
         _rms_rows(*options, 0, len(y))
     else:
@@ -126,35 +203,20 @@ def rms(y, x, weight, z, gate, size, eps):
 
 
 @kernel
-def _shift(y, x, mean):
+def _normalise(y, x, mean, rest, factor, weight, bias):
     use_wide_vectors()
     for c in range(y.size):
-        y[c] = x[c] - mean
-
-
-@kernel
-def _add(y, bias):
-    use_wide_vectors()
-    for c in range(y.size):
-        y[c] += bias[c]
-
-
-@kernel
-def _centre(y, x):
-    """Write x less its mean, and less the mean of what the rounding of that leaves."""
-    kind = x.dtype.type
-    _shift(y, x, kind(_mean(x, False)))
-    _shift(y, y, kind(_mean(y, False)))
+        y[c] = (x[c] - mean - rest) * factor * weight[c] + bias[c]
 
 
 @kernel
 def _layer_rows(y, x, weight, bias, eps, first, last):
+    kind, sums = x.dtype.type, np.empty(2, x.dtype)
     for row in range(first, last):
-        result = y[row]
-        _centre(result, x[row])
-        factor = 1.0 / math.sqrt(_mean(result, True) + eps)
-        _scale(result, result, weight, x.dtype.type(factor))
-        _add(result, bias)
+        mean = kind(_mean(x[row], False))
+        rest, variance = _moments(x[row], mean, sums)
+        factor = kind(reciprocal_root(variance + eps))
+        _normalise(y[row], x[row], mean, kind(rest), factor, weight, bias)
 
 
 @parallel_kernel

@@ -8,27 +8,15 @@ registers, which reaches the rate of fused multiply-adds that the processor has:
 """
 
 import numpy as np
-from numba import njit, types
-from numba.extending import intrinsic
 
-from ._lanes import FLAGS, INT64, lane_count_of, micro_kernel, vector_bits
+from ._blocks import stay_apart
+from ._lanes import INT64, kernel, lane_count_of, micro_kernel, vector_bits
 
 # Rows and vectors of the tile in registers: 16 sums, a row of the right operand and a
 # number of the left one. Two loads go with each multiply-add; more rows would need
 # fewer, but would not divide the sizes of heads, states and chunks.
 TILE_ROWS = 4
 TILE_VECTORS = 4 if vector_bits() == 512 else 2
-
-
-@intrinsic
-def _stay_apart(_context):
-    """Keep this function out of its callers: each copy would be compiled anew."""
-
-    def generate(context, builder, *_):
-        builder.function.attributes.add("noinline")
-        return context.get_dummy_value()
-
-    return types.void(), generate
 
 
 def _plain_tile(C, at, step, A, a_at, a_row, a_column, B, b_at, b_row, m, n, k):
@@ -39,7 +27,8 @@ def _plain_tile(C, at, step, A, a_at, a_row, a_column, B, b_at, b_row, m, n, k):
     i, j, s = np.arange(m)[:, None], np.arange(n), np.arange(k)
     left = A[a_at + i * a_row + s * a_column]
     right = B[b_at + s[:, None] * b_row + j]
-    C[at + i * step + j] += (left @ right).astype(C.dtype)
+    with np.errstate(all="ignore"):  # kernels do not warn
+        C[at + i * step + j] += (left @ right).astype(C.dtype)
 
 
 def _plain_scaled_tile(
@@ -134,7 +123,7 @@ def _last_scaled_tile(lanes, F, f_at, f_step, *arguments):
     _tile(lanes, 1, True, *arguments, F, f_at, f_step)
 
 
-@njit(cache=True, nogil=True, fastmath=FLAGS)
+@kernel
 def add_product(C, at, step, A, a_at, a_row, a_column, B, b_at, b_row, m, n, k):
     """Add A[m, k] B[k, n] to C[m, n]: offsets and steps as in `_plain_tile`.
 
@@ -142,7 +131,7 @@ def add_product(C, at, step, A, a_at, a_row, a_column, B, b_at, b_row, m, n, k):
     (i, s) of A lies at ``a_at + i a_row + s a_column``, row s of B at
     ``b_at + s b_row``.
     """
-    _stay_apart()
+    stay_apart()
     one = lane_count_of(C)
     wide = TILE_VECTORS * one
     for i in range(0, m, TILE_ROWS):
@@ -168,12 +157,12 @@ def add_product(C, at, step, A, a_at, a_row, a_column, B, b_at, b_row, m, n, k):
             )
 
 
-@njit(cache=True, nogil=True, fastmath=FLAGS)
+@kernel
 def scaled_product(
     F, f_at, f_step, C, at, step, A, a_at, a_row, a_column, B, b_at, b_row, m, n, k
 ):
     """Multiply row i of C by ``F[f_at + i f_step]``, then do as `add_product`."""
-    _stay_apart()
+    stay_apart()
     one = lane_count_of(C)
     wide = TILE_VECTORS * one
     for i in range(0, m, TILE_ROWS):

@@ -1,188 +1,192 @@
-"""Kernels of S4D: the diagonal recurrence over packed sequences, and its step.
+"""Kernels of S4D: the diagonal recurrence over packed sequences.
 
 Limit: for each token, vector of channels and complex state 5 multiply-adds, at the rate
-of fused multiply-adds; memory sees a channel of a token twice. See `_diagonal`.
+of fused multiply-adds (see `_diagonal`); memory sees each number of u and y once.
 
-Work is divided by vectors of channels and sequences. Where these are too few, each
-sequence is cut: a first pass finds the state that every piece would end with if it
-began with zeros, powers of the decay carry the states from piece to piece, and the
+Work is divided by stripes of channels and by sequences. Where these are too few, each
+sequence is cut into parts: a first pass finds the state that every part would end with
+if it began with zeros, powers of the decay carry the states from part to part, and the
 second pass starts from the true states.
 """
 
 import numpy as np
 from numba import prange
 
-from ._diagonal import (
-    GROUP,
-    PLANES,
-    TILE,
-    advance,
-    load_state,
-    prepare,
-    put,
-    raise_to,
-    store_state,
-    take,
-)
+from ._cuts import carry, cut, parts_of
+from ._diagonal import CHUNK, TILE, advance, put, take
+from ._diagonal_setup import constants, load_state, store_state
+from ._diagonal_step import system, turn
 from ._lanes import kernel, lane_count, lane_count_of, parallel_kernel
-from ._threads import segments, threads
+from ._parts import aligned, vectors_like
+from ._threads import threads
 
-# A pass without output costs so much of one with output; pieces shorter than SHORTEST
+# A pass without output costs so much of one with output; parts shorter than SHORTEST
 # do not pay, nor does a parallel region for fewer than SERIAL states times tokens.
 FIRST_PASS = 0.6
 SHORTEST = 512
 SERIAL = 2**17
-import os
-V=int(os.environ.get('V','4'))
+# Vectors of channels that are copied together: longer runs of memory, larger chunks.
+WIDEST = 8
+# Channels that a step discretises together.
+CHANNELS = 16
 
 
-def scan(u, dt, A, B, C, D, hold, bounds, initial, pieces=None):
+def scan(u, dt, A, B, C, D, hold, bounds, initial, cuts=None):
     """Return y, (tokens, channels), and the final state of each sequence.
 
-    `initial` and D may be empty; `pieces` are there for tests.
+    `initial` and D may be empty. `cuts`, parts per sequence, are there for tests.
     """
-    count = lane_count(u.dtype)
-    channels, state = A.shape
-    blocks, sequences = -(-channels // count), len(bounds) - 1
-    pieces = pieces or _pieces(sequences * blocks, bounds)
-    parts = pieces * sequences if pieces > 1 else 0
-    system = (
-        np.empty((blocks, PLANES * state * count), u.dtype),
-        np.empty((blocks, GROUP * count), u.dtype),
-        np.empty((blocks, 2, state * count)),
-    )
-    owner = np.full(blocks * count, -1)
-    owner[:channels] = np.arange(channels)
-    vectors = V if blocks % V == 0 else 1
-    starts = np.empty((parts, blocks, 2 * state * count), u.dtype)
-    y, final = np.empty_like(u), np.empty((sequences, channels, state), A.dtype)
-    small = u.size * state < SERIAL or threads() == 1
+    count, sequences, size = lane_count(u.dtype), len(bounds) - 1, A.shape[1]
+    blocks = -(-len(A) // count)
+    cuts = cuts or parts_of(sequences * blocks, bounds, FIRST_PASS, SHORTEST)
+    y, final = np.empty_like(u), np.empty((sequences, *A.shape), A.dtype)
+    starts = aligned((sequences * cuts, blocks, 2 * size * count), u.dtype)
+    small = u.size * size < SERIAL or threads() == 1
+    owner = owners(len(A), count)
     run = _scan_serially if small else _scan_in_parallel
     run(
-        *(u, y, bounds, pieces, initial, final, starts, *system),
-        *(dt, A, B, C, D, hold, owner.reshape(blocks, count), vectors),
+        *(u, y, bounds, cuts, initial, final, starts),
+        *constants(dt, A, B, C, D, hold, owner, small),
+        *(owner, stripe_of(sequences * cuts, blocks)),
     )
     return y, final
 
 
-def _pieces(rows, bounds):
-    """Return into how many pieces to cut each sequence."""
-    length = (bounds[-1] - bounds[0]) // max(len(bounds) - 1, 1)
-    if rows == 0:
-        return 1
-    return segments(rows, int(length), first_pass=FIRST_PASS, shortest=SHORTEST)
+def stripe_of(parts, blocks):
+    """Return how many vectors of channels to run together: the least time, then most."""
+
+    def cost(vectors):
+        return -(-parts * -(-blocks // vectors) // threads()) * vectors
+
+    return min(range(WIDEST, 0, -1), key=cost)
+
+
+def owners(channels, count):
+    """Return the channel of each lane of each vector; -1 is none."""
+    lanes = np.arange(-(-channels // count) * count)
+    return np.where(lanes < channels, lanes, -1).reshape(-1, count)
 
 
 @parallel_kernel
 def _scan_in_parallel(
-    u, y, bounds, pieces, initial, final, starts,
-    W, K, decay, dt, A, B, C, D, hold, own, vectors
+    u, y, bounds, cuts, initial, final, starts, W, K, decay, owner, vectors
 ):
-    for block in prange(len(own)):
-        prepare(dt, A, B, C, D, hold, own[block], W[block], K[block], decay[block])
-    if pieces > 1:
-        for job in prange(len(starts) * len(own) // vectors):
-            _first_pass(u, bounds, pieces, starts, W, vectors, job)
-        for job in prange((len(bounds) - 1) * len(own)):
-            _carry(bounds, pieces, initial, starts, decay, A.shape[0], job)
-    for job in prange((len(bounds) - 1) * pieces * len(own) // vectors):
-        _second_pass(u, y, bounds, pieces, initial, final, starts, W, K, vectors, job)
+    blocks, rows = len(owner), len(bounds) - 1
+    stripes = -(-blocks // vectors)
+    for job in prange(rows * cuts * stripes if cuts > 1 else 0):
+        _run(u, y, bounds, cuts, final, starts, W, K, owner, vectors, False, job)
+    for job in prange(rows * blocks):
+        _carry(bounds, cuts, initial, starts, decay, owner, job)
+    for job in prange(rows * cuts * stripes):
+        _run(u, y, bounds, cuts, final, starts, W, K, owner, vectors, True, job)
 
 
 @kernel
 def _scan_serially(
-    u, y, bounds, pieces, initial, final, starts,
-    W, K, decay, dt, A, B, C, D, hold, own, vectors
+    u, y, bounds, cuts, initial, final, starts, W, K, decay, owner, vectors
 ):
-    for block in range(len(own)):
-        prepare(dt, A, B, C, D, hold, own[block], W[block], K[block], decay[block])
-    if pieces > 1:
-        for job in range(len(starts) * len(own) // vectors):
-            _first_pass(u, bounds, pieces, starts, W, vectors, job)
-        for job in range((len(bounds) - 1) * len(own)):
-            _carry(bounds, pieces, initial, starts, decay, A.shape[0], job)
-    for job in range((len(bounds) - 1) * pieces * len(own) // vectors):
-        _second_pass(u, y, bounds, pieces, initial, final, starts, W, K, vectors, job)
+    blocks, rows = len(owner), len(bounds) - 1
+    stripes = -(-blocks // vectors)
+    for job in range(rows * cuts * stripes if cuts > 1 else 0):
+        _run(u, y, bounds, cuts, final, starts, W, K, owner, vectors, False, job)
+    for job in range(rows * blocks):
+        _carry(bounds, cuts, initial, starts, decay, owner, job)
+    for job in range(rows * cuts * stripes):
+        _run(u, y, bounds, cuts, final, starts, W, K, owner, vectors, True, job)
 
 
 @kernel
-def cut(bounds, pieces, part):
-    """Return the first token of a part and the one after its last."""
-    s, k = part // pieces, part % pieces
-    length = bounds[s + 1] - bounds[s]
-    return bounds[s] + length * k // pieces, bounds[s] + length * (k + 1) // pieces
-
-
-@kernel
-def _first_pass(u, bounds, pieces, starts, W, vectors, job):
-    """Find the states that a piece would end with if it began with zeros."""
-    stripes = len(W) // vectors
-    part, block = job // stripes, job % stripes * vectors
-    own = starts[part, block : block + vectors]
-    own[:] = 0.0
-    if part % pieces < pieces - 1:
-        first, last = cut(bounds, pieces, part)
-        _run(u, u, first, last, block, W, starts[part], own, False)
-
-
-@kernel
-def _carry(bounds, pieces, initial, starts, decay, channels, job):
-    """Replace the states that pieces end with by those that they begin with."""
+def _carry(bounds, cuts, initial, starts, decay, owner, job):
+    """Replace the states that parts end with by those that they begin with."""
     blocks, size = len(decay), decay.shape[2]
     sequence, block = job // blocks, job % blocks
-    x, power = np.zeros((2, size)), np.empty((2, size))
-    count = lane_count_of(starts)
+    x = np.zeros(2 * size)
     if len(initial):
-        valid = min(count, channels - block * count)
-        load_state(initial, sequence, block * count, valid, x.ravel(), count)
-    for part in range(sequence * pieces, (sequence + 1) * pieces):
-        first, last = cut(bounds, pieces, part)
-        own = starts[part, block]
-        raise_to(decay[block], last - first, power)
-        for i in range(size):
-            re, im = x[0, i], x[1, i]
-            x[0, i] = re * power[0, i] - im * power[1, i] + own[i]
-            x[1, i] = re * power[1, i] + im * power[0, i] + own[size + i]
-            own[i], own[size + i] = re, im
+        load_state(initial, sequence, owner[block], x, 0, size)
+    carry(bounds, cuts, sequence, x, decay[block], starts, block)
 
 
 @kernel
-def _second_pass(u, y, bounds, pieces, initial, final, starts, W, K, vectors, job):
-    """Run a piece from its true states; the last one leaves the final states."""
-    stripes, count = len(W) // vectors, lane_count_of(u)
+def _run(u, y, bounds, cuts, final, starts, W, K, owner, vectors, reading, job):
+    """Run a stripe of channels over one part; find y and final states if `reading`.
+
+    A first pass begins with the zeros that are in `starts` and ends there.
+    """
+    blocks = len(W)
+    stripes = -(-blocks // vectors)
     part, block = job // stripes, job % stripes * vectors
-    sequence = part // pieces
-    X = np.zeros((vectors, 2 * final.shape[2] * count), u.dtype)
-    if pieces > 1:
-        for v in range(vectors):
-            for i in range(X.shape[1]):
-                X[v, i] = starts[part, block + v, i]
-    elif len(initial):
-        for v in range(vectors):
-            channel = (block + v) * count
-            valid = min(count, u.shape[1] - channel)
-            load_state(initial, sequence, channel, valid, X[v], count)
-    first, last = cut(bounds, pieces, part)
-    _run(u, y, first, last, block, W, K, X, True)
-    if part % pieces == pieces - 1:
-        for v in range(vectors):
-            channel = (block + v) * count
-            store_state(X[v], final, sequence, channel, min(count, u.shape[1] - channel))
+    vectors = min(vectors, blocks - block)
+    last_part = part % cuts == cuts - 1
+    if reading or not last_part:
+        first, last = cut(bounds, cuts, part)
+        _advance(u, y, first, last, part, block, vectors, W, K, starts, reading)
+    if reading and last_part:
+        for b in range(block, block + vectors):
+            own, plane = starts[part, b], starts.shape[2] // 2
+            store_state(own, 0, plane, final, part // cuts, owner[b])
 
 
 @kernel
-def _run(u, y, first, last, block, W, K, X, reading):
-    """Advance the states of some vectors of channels from token `first` to `last`."""
-    count, channels, vectors = lane_count_of(u), u.shape[1], len(X)
+def _advance(u, y, first, last, part, block, vectors, W, K, starts, reading):
+    """Advance some vectors of channels from token `first` to `last`."""
+    count, channels, size = lane_count_of(u), u.shape[1], starts.shape[2]
     width = min(vectors * count, channels - block * count)
-    U, Y = (np.empty(vectors * CHUNK * count, u.dtype) for _ in range(2))
-    X, W, K, u, y = X.reshape(-1), W.reshape(-1), K.reshape(-1), u.reshape(-1), y.reshape(-1)
-    for start in range(first, last, CHUNK):
-        tokens = min(CHUNK, last - start)
-        at = start * channels + block * count
-        take(U, u, at, channels, width, tokens)
+    U = vectors_like(u, vectors * CHUNK * count)
+    Y = vectors_like(u, vectors * CHUNK * count)
+    flat_u, flat_y, X = u.reshape(-1), y.reshape(-1), starts.reshape(-1)
+    flat_w, flat_k = W.reshape(-1), K.reshape(-1)
+    for chunk in range(first, last, CHUNK):
+        tokens = min(CHUNK, last - chunk)
+        at = chunk * channels + block * count
+        take(U, 0, CHUNK * count, flat_u, at, channels, width, tokens)
         for v in range(vectors):
+            w_at, k_at = (block + v) * W.shape[1], (block + v) * K.shape[1]
+            x_at = (part * len(W) + block + v) * size
             for t in range(0, tokens, TILE):
-               ....
+                advance(
+                    *(flat_w, w_at, flat_k, k_at, X, x_at, U, Y),
+                    *((v * CHUNK + t) * count, min(TILE, tokens - t)),
+                    *(size // 2, reading, flat_u, flat_y, at, channels),
+                    *(vectors, v * CHUNK + t),
+                )
         if reading:
-            put(Y, y, at, channels, width, tokens)
+            put(Y, 0, CHUNK * count, flat_y, at, channels, width, tokens)
+
+
+def step(u, dt, A, B, C, D, hold, state, rows):
+    """Return y and the new states as arrays of real numbers; D may be empty.
+
+    A, B, C and states have real and imaginary parts side by side.
+    """
+    new, y = state.copy(), np.zeros_like(u)
+    small = len(u) * A.size < SERIAL // 16 or threads() == 1
+    run = _step_serially if small else _step_in_parallel
+    run(u, y, dt, A, B, C, D, hold, state, new, rows)
+    return y, new
+
+
+@parallel_kernel
+def _step_in_parallel(u, y, dt, A, B, C, D, hold, state, new, rows):
+    for block in prange(-(-len(A) // CHANNELS)):
+        _step_channels(u, y, dt, A, B, C, D, hold, state, new, rows, block)
+
+
+@kernel
+def _step_serially(u, y, dt, A, B, C, D, hold, state, new, rows):
+    for block in range(-(-len(A) // CHANNELS)):
+        _step_channels(u, y, dt, A, B, C, D, hold, state, new, rows, block)
+
+
+@kernel
+def _step_channels(u, y, dt, A, B, C, D, hold, state, new, rows, block):
+    """Advance CHANNELS channels of every row that has a slot."""
+    first, last = block * CHANNELS, min((block + 1) * CHANNELS, len(A))
+    size = A.shape[1]
+    M = np.empty((4, last - first, size), u.dtype)
+    system(dt, A, B, C, hold, first, last, M)
+    old, out, planes, plane = state.reshape(-1), new.reshape(-1), M.reshape(-1), M[0].size
+    for i in range(len(rows)):
+        for d in range(first, last if rows[i] >= 0 else first):
+            at, m_at = (rows[i] * len(A) + d) * size, (d - first) * size
+            total = turn(planes, m_at, plane, old, at, out, at, u[i, d], size)
+            y[i, d] = total + D[d] * u[i, d] if len(D) else total

@@ -72,18 +72,25 @@ def attention_step(
     rotary_base: float = 10000.0,
     interleaved: bool = False,
 ) -> tuple[Real[np.ndarray, "batch heads valuedim"], AttentionState]:
-    """`golden.attention.attention_step`: each head reads the cache once.
+    """`golden.attention.attention_step`, in one pass that also copies the cache.
 
-    Where there are fewer heads of keys than threads, the cache is split in time and
-    the parts are joined in their order.
+    Where there are fewer rows than threads, the cache is split in time and the parts
+    are joined in their order.
     """
     rotate = _Rotary(rotary_dim, rotary_base, interleaved, q.shape[2])
     position = np.array([state.k.shape[1]])
-    longer = _extend(state, rotate(k[:, None], position), v[:, None])
+    longer = AttentionState(_with_room(state.k), _with_room(state.v))
+    longer.k[:, -1], longer.v[:, -1] = rotate(k[:, None], position)[:, 0], v
     share = heads_per_group("k", k, q.shape[1], axis=1)
     q = ready(rotate(q[:, None], position)[:, 0])
-    y = attend_token(q, ready(longer.k), ready(longer.v), _scale(scale, q), share)
-    return y, longer
+    old = (ready(state.k), ready(state.v))
+    return attend_token(q, old, longer, _scale(scale, q), share), longer
+
+
+def _with_room(cache: np.ndarray) -> np.ndarray:
+    """Return an array for a cache of one token more, not yet filled."""
+    batch, cached, *rest = cache.shape
+    return np.empty((batch, cached + 1, *rest), cache.dtype)
 
 
 def _scale(scale: float | None, q: np.ndarray) -> np.floating:

@@ -22,21 +22,13 @@ from ._contract import (
 from ._types import Integer, Real
 
 
-def apply(function: int, x: np.ndarray, threshold: float = math.inf) -> np.ndarray:
-    """Return a function of `_elementwise_kernels` of each number of x."""
-    x = ready(x)
-    y = np.empty_like(x)
-    elementwise.apply(y.reshape(-1), x.reshape(-1), function, threshold)
-    return y
-
-
 @checked
 def softplus(
     x: Real[np.ndarray, "*shape"], *, threshold: float | None = 20.0
 ) -> Real[np.ndarray, "*shape"]:
     """`golden.layers.softplus`, by an exponential and a polynomial."""
     limit = math.inf if threshold is None else threshold
-    return apply(elementwise.SOFTPLUS, x, limit)
+    return elementwise.apply(elementwise.SOFTPLUS, x, limit)
 
 
 @checked
@@ -49,19 +41,60 @@ def softplus_inverse(y: Real[np.ndarray, "*shape"]) -> Real[np.ndarray, "*shape"
 @checked
 def sigmoid(x: Real[np.ndarray, "*shape"]) -> Real[np.ndarray, "*shape"]:
     """`golden.layers.sigmoid`, by an exponential and a division."""
-    return apply(elementwise.SIGMOID, x)
+    return elementwise.apply(elementwise.SIGMOID, x)
 
 
 @checked
 def silu(x: Real[np.ndarray, "*shape"]) -> Real[np.ndarray, "*shape"]:
     """`golden.layers.silu`, by an exponential and a division."""
-    return apply(elementwise.SILU, x)
+    return elementwise.apply(elementwise.SILU, x)
 
 
 @checked
 def heavy_tail(x: Real[np.ndarray, "*shape"]) -> Real[np.ndarray, "*shape"]:
     """`golden.layers.heavy_tail`, by a division."""
-    return apply(elementwise.HEAVY_TAIL, x)
+    return elementwise.apply(elementwise.HEAVY_TAIL, x)
+
+
+@checked
+def rotary(
+    v: Real[np.ndarray, "*batch state"],
+    theta: Real[np.ndarray, "*batch angles"],
+    *,
+    pairing: str = "pairwise",
+) -> Real[np.ndarray, "*batch state"]:
+    """`golden.layers.rotary`; sines and cosines are NumPy's, for angles of any size."""
+    choose("pairing", pairing, "pairwise", "halved")
+    state, angles = v.shape[-1], theta.shape[-1]
+    if state % 2 or angles > state // 2:
+        raise ValueError(
+            f"theta has {angles} angles for a state of {state}; the state needs to be "
+            "even and have two coordinates per angle"
+        )
+    step, second = (2, 1) if pairing == "pairwise" else (1, state // 2)
+    return elementwise.rotate(_rows(v), _rows(theta), step, second).reshape(v.shape)
+
+
+@checked
+def rotary_attention(
+    x: Real[np.ndarray, "batch length heads headdim"],
+    positions: Integer[np.ndarray, " length"] | Integer[np.ndarray, "batch length"],
+    *,
+    dim: int,
+    base: float = 10000.0,
+    interleaved: bool = False,
+) -> Real[np.ndarray, "batch length heads headdim"]:
+    """`golden.layers.rotary_attention`; angles in float64, once for all heads."""
+    at_least("dim", dim, 0)
+    if dim % 2 or dim > x.shape[-1]:
+        raise ValueError(
+            f"dim is {dim}; it needs to be even and at most headdim = {x.shape[-1]}"
+        )
+    frequencies = float(base) ** (-np.arange(0, dim, 2) / max(dim, 1))
+    places = np.broadcast_to(positions, x.shape[:2]).reshape(-1, 1)
+    step, second = (2, 1) if interleaved else (1, dim // 2)
+    rotated = elementwise.rotate(_rows(x), places * frequencies, step, second)
+    return rotated.reshape(x.shape)
 
 
 def _taps(weight: np.ndarray) -> np.ndarray:

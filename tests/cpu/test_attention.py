@@ -77,35 +77,39 @@ def test_scores_of_minus_infinity_have_no_weight():
 
 
 @pytest.mark.parametrize("parts", [1, 2, 3, 7])
-@pytest.mark.parametrize("cached", [5, 64, 300])
+@pytest.mark.parametrize("cached", [0, 5, 64, 300])
 def test_parts_of_a_cache_join(parts, cached):
     (q, k, v), state = inputs(1, cached=cached)
-    k, v = (np.concatenate(pair, 1) for pair in zip(state, (k, v), strict=True))
-    y = step.attend_token_in_parts(q[:, 0], k, v, 0.3, 2, parts)
-    expected, _ = golden.attention_step(
-        *(q[:, 0], k[:, -1], v[:, -1]),
-        golden.AttentionState(k[:, :-1], v[:, :-1]),
-        scale=0.3,
+    room = tuple(np.full((2, cached + 1, *a.shape[2:]), np.nan) for a in (k, v))
+    for array, new in zip(room, (k, v), strict=True):
+        array[:, -1] = new[:, 0]
+    old = tuple(np.ascontiguousarray(a) for a in state)
+    y = step.attend_token_in_parts(q[:, 0], old, room, 0.3, 2, parts)
+    expected, cache = golden.attention_step(
+        *(q[:, 0], k[:, 0], v[:, 0]), golden.AttentionState(*state), scale=0.3
     )
     np.testing.assert_allclose(y, expected, rtol=0, atol=1e-13)
+    np.testing.assert_array_equal(room[0], cache.k)
+    np.testing.assert_array_equal(room[1], cache.v)
 
 
 @pytest.mark.parametrize("size", [1, 7, 8, 16, 33])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_dots_are_what_they_say(size, dtype):
+def test_scores_are_what_they_say(size, dtype):
     rng = np.random.default_rng(size)
-    rows, v = rng.standard_normal(5 * 40).astype(dtype), np.ones(50, dtype)
-    out, expected = np.zeros(6, dtype), np.zeros(6, dtype)
-    arguments = (1, rows, 3, 40, v, 2, 4, size)
-    _dots(out, *arguments)
-    step._plain_dots(expected, *arguments)
-    np.testing.assert_allclose(out, expected, rtol=0, atol=20 * np.finfo(dtype).eps)
-    assert out[0] == out[5] == 0
+    keys = rng.standard_normal(3 + 4 * 2 * size).astype(dtype)
+    queries = rng.standard_normal(6 * size).astype(dtype)
+    out, expected = np.zeros(6 * 5, dtype), np.zeros(6 * 5, dtype)
+    arguments = (5, keys, 3, queries, 4, 2, 3, size)
+    _scores(out, *arguments)
+    step._plain_scores(expected, *arguments)
+    np.testing.assert_allclose(out, expected, rtol=0, atol=50 * np.finfo(dtype).eps)
+    assert not out.reshape(6, 5)[:, 4].any()
 
 
 @kernel
-def _dots(out, at, rows, r_at, r_step, v, v_at, count, size):
-    step.dots(out, at, rows, r_at, r_step, v, v_at, count, size)
+def _scores(out, step_, keys, at, queries, count, groups, share, size):
+    step.scores(out, step_, keys, at, queries, count, groups, share, size)
 
 
 @pytest.mark.parametrize("count", [1, 2, 4])

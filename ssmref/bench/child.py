@@ -1,0 +1,253 @@
+"""The process in which one contender computes: ``python -m ssmref.bench.child``.
+
+It reads orders, one JSON object per line, and answers each with one line; lines with
+"step" say what it is doing in between. What the contender prints goes to the error
+stream. It ends when its orders end: also when the process that gives them dies.
+
+- ``{"do": "resolve", "names": [...], "tasks": [...]}``: who takes part in which task;
+- ``{"do": "prepare", "task": ..., "implementation": ...}``: verify, make the inputs,
+  verify a result at full size, warm up;
+- ``{"do": "go"}``: one sample of what was prepared;
+- ``{"do": "memory", "task": ..., "call": true}``: verify, and measure one call.
+"""
+
+import gc
+import json
+import os
+import queue
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from .contender import Contender, UnavailableError
+from .field import Absent
+from .measure import SETTLE_BELOW, timed, warm_up
+from .peaks import measured_call
+from .run import ABSENT, NOTHING, WRONG, in_turn, raised
+from .task import Task, restore
+from .threads import limited
+from .verification import Check
+
+Order = Mapping[str, Any]
+Answer = dict[str, Any]
+
+
+class DroppedError(Exception):
+    """The contender gets no figure, with the status and the reason."""
+
+    def __init__(self, status: str, reason: str, note: str = ""):
+        """Say why."""
+        super().__init__(reason)
+        self.answer = {"dropped": status, "reason": reason, "note": note}
+
+
+class Server:
+    """What a child does: one method per order."""
+
+    def __init__(self, say: Callable[[Answer], None]):
+        """Answer with `say`."""
+        self.say = say
+        self.held = ExitStack()
+        self.pinned: dict[str, Any] = {}
+        self.call: Callable[[], object] | None = None
+        self.latest, self.verified, self.copies = 0.0, 0.0, 1
+        self.check = NOTHING
+        self.core: dict[str, Any] | None = None
+
+    def answer(self, order: Order) -> Answer:
+        """Do what the order says."""
+        try:
+            return getattr(self, f"do_{order['do']}")(order)
+        except DroppedError as dropped:
+            return {**dropped.answer, "check": encoded(self.check), **self._found()}
+
+    def do_resolve(self, order: Order) -> Answer:
+        """Return for each task who takes part, and what they predict to hold."""
+        self._limit(order["threads"])
+        return {
+            "resolved": [
+                [
+                    _introduced(found, restore(task))
+                    for found in restore(task).contenders(
+                        order["names"], order["threads"]
+                    )
+                ]
+                for task in order["tasks"]
+            ]
+        }
+
+    def do_prepare(self, order: Order) -> Answer:
+        """Verify and warm up; the answer has the times of warming up."""
+        task, contender, dtype = self._verified(order)
+        copies = task.copies(dtype, order["cache_bytes"])
+        every = [task.arguments(dtype, copy) for copy in range(copies)]
+        self._step("computing golden on a sample")
+        judge = self._attempt(contender, lambda: task.judge(every[0], dtype))
+        setup = time.monotonic() - self.verified
+        calls: list[Callable[[], Any]] = []
+
+        def first_result() -> Check:
+            calls.extend(contender.prepare(copy) for copy in every)
+            return judge(contender, contender.outputs(calls[0]()))
+
+        self._step("verifying at full size")
+        self._judge(contender, first_result)
+        self._step("warming up")
+        self.call, self.copies = in_turn(calls), copies
+        warm = self._attempt(contender, lambda: warm_up(in_turn(calls)))
+        self.latest = warm[-1]
+        gc.collect()
+        gc.disable()
+        return self._ready(contender) | {
+            "copies": copies,
+            "setup": setup,
+            "calls": warm,
+            "warm_up": [seconds / copies for seconds in warm],
+        }
+
+    def do_go(self, _: Order) -> Answer:
+        """Return the seconds of one sample, after a call that settles short ones."""
+        call = self.call
+        if call is None:
+            raise ValueError("nothing was prepared")
+        try:
+            if self.latest < SETTLE_BELOW:
+                call()
+            self.latest = timed(call, time.perf_counter)
+        except Exception as error:  # a stranger's code may raise anything
+            raise DroppedError(WRONG, raised(error)) from error
+        return {"seconds": self.latest / self.copies}
+
+    def do_memory(self, order: Order) -> Answer:
+        """Return the peaks of one call, or what there is without the call."""
+        task, contender, dtype = self._verified(order)
+        arguments = task.arguments(dtype)
+        call = self._attempt(contender, lambda: contender.prepare(arguments))
+        if not order["call"]:
+            return self._ready(contender) | measured_call(None)[1]
+        self._step("measuring memory")
+        start = time.monotonic()
+        result, peaks = self._attempt(contender, lambda: measured_call(call))
+        seconds = time.monotonic() - start
+        judge = self._attempt(contender, lambda: task.judge(arguments, dtype))
+        self._judge(contender, lambda: judge(contender, contender.outputs(result)))
+        setup = time.monotonic() - self.verified - seconds
+        return self._ready(contender) | peaks | {"setup": setup, "calls": [seconds]}
+
+    def _verified(self, order: Order) -> tuple[Task, Contender, np.dtype]:
+        """Return who is right at small sizes and on the core cases."""
+        self._limit(order["threads"])
+        task, dtype = restore(order["task"]), np.dtype(order["dtype"])
+        contender = _chosen(task, order)
+        self._step("verifying")
+        self._judge(contender, lambda: task.check_small(contender, dtype))
+        if order.get("core") is None:
+            found = self._attempt(
+                contender, lambda: task.check_core(contender, dtype) or NOTHING
+            )
+            self.core = encoded(found)
+        else:
+            found = decoded(order["core"])
+        self._judge(contender, lambda: found)
+        self.verified = time.monotonic()
+        return task, contender, dtype
+
+    def _judge(self, contender: Contender, step: Callable[[], Check]) -> None:
+        found = self._attempt(contender, step)
+        self.check += found
+        if not found.passed:
+            raise DroppedError(WRONG, found.problem, contender.note)
+
+    def _attempt(self, contender: Contender, step: Callable[[], Any]) -> Any:
+        """Do a step; what it raises is wrong."""
+        try:
+            return step()
+        except (UnavailableError, NotImplementedError) as error:
+            raise DroppedError(ABSENT, str(error), contender.note) from error
+        except Exception as error:  # a stranger's code may raise anything
+            self.check = Check(False, float("inf"), (), raised(error))
+            raise DroppedError(WRONG, raised(error), contender.note) from error
+
+    def _ready(self, contender: Contender) -> Answer:
+        return {
+            "note": contender.note,
+            "check": encoded(self.check),
+            "pinned": self.pinned,
+            **self._found(),
+        }
+
+    def _found(self) -> Answer:
+        return {"core": self.core} if self.core else {}
+
+    def _limit(self, threads: int) -> None:
+        self.pinned = self.held.enter_context(limited(threads))
+
+    def _step(self, words: str) -> None:
+        self.say({"step": words})
+
+
+def encoded(check: Check) -> dict[str, Any]:
+    """Return a check as JSON holds it: there is no infinity."""
+    ratio = check.ratio if np.isfinite(check.ratio) else None
+    return asdict(check) | {"ratio": ratio, "places": list(check.places)}
+
+
+def decoded(check: Mapping[str, Any]) -> Check:
+    """Return what was encoded."""
+    ratio = float("inf") if check["ratio"] is None else check["ratio"]
+    places = tuple(check["places"])
+    return Check(check["passed"], ratio, places, check["problem"])
+
+
+def _introduced(found: Contender | Absent, task: Task) -> dict[str, Any]:
+    if isinstance(found, Absent):
+        return {"name": found.name, "absent": found.reason}
+    numbers = found.workspace(**task.sizes)
+    return {"name": found.name, "note": found.note, "workspace": numbers}
+
+
+def _chosen(task: Task, order: Order) -> Contender:
+    name = order["implementation"]
+    for found in task.contenders([name], order["threads"]):
+        if isinstance(found, Contender) and found.name == name:
+            return found
+        if isinstance(found, Absent):
+            raise DroppedError(ABSENT, found.reason)
+    raise DroppedError(ABSENT, f"{name} does not offer {task.op}")
+
+
+def _orders(stream: Any) -> queue.SimpleQueue:
+    """Return a queue of orders; the process ends with the stream, whatever it does."""
+    orders: queue.SimpleQueue = queue.SimpleQueue()
+
+    def read() -> None:
+        for line in stream:
+            orders.put(json.loads(line))
+        os._exit(0)
+
+    threading.Thread(target=read, daemon=True).start()
+    return orders
+
+
+def main() -> None:
+    """Answer orders until there are no more."""
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # what contenders print is no answer
+
+    def say(answer: Answer) -> None:
+        answers.write(json.dumps(answer, allow_nan=False) + "\n")
+        answers.flush()
+
+    server, orders = Server(say), _orders(sys.stdin)
+    while True:
+        say(server.answer(orders.get()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,172 @@
+"""What the curves of a run show: powers, crossings, steps at caches, agreement."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from .fits import Crossing, Curve, Power, Spread, Step, crossing, power, step
+from .points import Memory, Subject, Timing
+from .series import Series, along, comparable, is_attention, is_layer, is_naive
+from .sources import Run
+
+# The byte model is said to hold up to here.
+AGREEMENT = 0.1
+_ITEM = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
+
+
+@dataclass(frozen=True)
+class Growth:
+    """With which power of length something grows, and what it is drawn from."""
+
+    subject: Subject
+    of: str  # "time" or "memory"
+    found: Power
+    provenance: str
+
+
+@dataclass(frozen=True)
+class Overtaking:
+    """Where one curve falls below that of attention; None where it does not."""
+
+    attention: Series[Timing]
+    other: Series[Timing]
+    found: Crossing | None
+    lengths: tuple[int, ...]
+    ahead: bool
+
+
+@dataclass(frozen=True)
+class CacheStep:
+    """What happens to time where the data of a call outgrow a cache."""
+
+    subject: Subject
+    cache: str
+    size: int
+    found: Step | None
+
+
+def time_series(run: Run, *kinds: str) -> list[Series[Timing]]:
+    """Return the curves of time over length of these kinds of workloads."""
+    return along("length", [t for t in run.timings if t.subject.kind in kinds])
+
+
+def memory_series(run: Run, *kinds: str) -> list[Series[Memory]]:
+    """Return the curves of memory over length of these kinds of workloads."""
+    return along("length", [m for m in run.memories if m.subject.kind in kinds])
+
+
+def seconds(t: Timing) -> Spread | None:
+    """Return what curves of time are made of."""
+    return t.seconds
+
+
+def peak(m: Memory) -> Spread | None:
+    """Return what curves of measured memory are made of."""
+    return None if m.peak is None or m.peak <= 0 else Spread(m.peak, m.peak, m.peak)
+
+
+def predicted(m: Memory) -> Spread | None:
+    """Return what curves of memory by the model are made of."""
+    value = m.predicted
+    return Spread(value, value, value) if value > 0 else None
+
+
+def growths(
+    times: Sequence[Series[Timing]], bytes_: Sequence[Series[Memory]]
+) -> Iterator[Growth]:
+    """Yield the powers of length; those of memory are measured, else analytic."""
+    for series in times:
+        if found := _power(series.curve(seconds)):
+            yield Growth(series.subject, "time", found, "measured")
+    for series in bytes_:
+        if found := _power(series.curve(peak)):
+            yield Growth(series.subject, "memory", found, "measured")
+        elif found := _power(series.curve(predicted)):
+            yield Growth(series.subject, "memory", found, "analytic")
+
+
+def _power(curve: Curve) -> Power | None:
+    return power(list(curve), [s.middle for s in curve.values()])
+
+
+def overtakings(times: Sequence[Series[Timing]]) -> Iterator[Overtaking]:
+    """Yield for each alternative to attention where it overtakes each attention."""
+    attentions = [s for s in times if is_attention(s.subject)]
+    for other in times:
+        if is_attention(other.subject) or is_layer(other.subject):
+            continue
+        for attention in attentions:
+            if comparable(attention.subject, other.subject):
+                yield from _overtaking(attention, other)
+
+
+def _overtaking(
+    attention: Series[Timing], other: Series[Timing]
+) -> Iterator[Overtaking]:
+    first, second = attention.curve(seconds), other.curve(seconds)
+    common = tuple(sorted(first.keys() & second.keys()))
+    if len(common) > 1:
+        ahead = second[common[-1]].middle < first[common[-1]].middle
+        yield Overtaking(attention, other, crossing(first, second), common, ahead)
+
+
+def fastest(found: Sequence[Overtaking]) -> list[Overtaking]:
+    """Keep for each alternative the attention that is fastest at the longest length.
+
+    What is compared with a slow attention only would look better than it is. The naive
+    one counts where there is no other.
+    """
+    kept: dict[int, Overtaking] = {}
+    for one in found:
+        known = kept.get(id(one.other))
+        if known is None or _order(one) < _order(known):
+            kept[id(one.other)] = one
+    return list(kept.values())
+
+
+def _order(one: Overtaking) -> tuple[bool, int, float]:
+    last = one.lengths[-1]
+    middle = one.attention.curve(seconds)[last].middle
+    return is_naive(one.attention.subject), -last, middle
+
+
+def cache_steps(run: Run, times: Sequence[Series[Timing]]) -> Iterator[CacheStep]:
+    """Yield, for each cache that a curve passes, whether time shows it.
+
+    Caches are passed where the data of a call, its inputs and outputs, become larger.
+    """
+    for series in times:
+        sizes = {t.subject.length: _data(t) for t in series.points if t.samples}
+        lengths = sorted(n for n in sizes if n is not None)
+        curve = series.curve(seconds)
+        caches = run.environments[series.subject.environment]["caches"]
+        for name, size in caches.items():
+            for a, b in pairwise(lengths):
+                if sizes[a] <= size < sizes[b] and len(lengths) > 3:
+                    yield CacheStep(series.subject, name, size, step(curve, a, b))
+
+
+def _data(t: Timing) -> float:
+    return t.cost.get("elements", 0.0) * _ITEM.get(t.subject.dtype, 4)
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How measured memory compares with the model."""
+
+    within: int
+    total: int
+    worst: Memory | None
+
+
+def agreement(memories: Sequence[Memory]) -> Agreement:
+    """Count the points at which the model holds, and find the worst."""
+    known = [m for m in memories if m.agreement is not None]
+    within = sum(agrees(m) for m in known)
+    worst = max(known, key=lambda m: abs((m.agreement or 0.0) - 1), default=None)
+    return Agreement(within, len(known), worst)
+
+
+def agrees(m: Memory) -> bool:
+    """Return whether measured memory is as the model says, within `AGREEMENT`."""
+    return m.agreement is not None and abs(m.agreement - 1) <= AGREEMENT

@@ -1,0 +1,148 @@
+"""Sections on what is drawn over length: time, throughput, memory."""
+
+from collections.abc import Iterator, Sequence
+
+from . import claims
+from .charts import Chart, Panel
+from .curves import (
+    limit_traces,
+    memory_rows,
+    memory_traces,
+    per_second,
+    places,
+    rate,
+    tags,
+    timing_rows,
+    timing_traces,
+)
+from .findings import memory_series, time_series
+from .points import Memory, Timing
+from .section import KINDS, Section, in_order, several
+from .series import Series, labels
+from .sources import Run
+from .tables import Cell, Row, Table
+from .words import digits, of_bytes, of_length
+
+
+def time_sections(run: Run) -> Iterator[Section]:
+    """Yield time and throughput against length, for ops and for blocks."""
+    for kind, words in KINDS.items():
+        series = several(time_series(run, kind))
+        if series:
+            yield _time(kind, words, series)
+            yield _throughput(kind, words, series)
+
+
+def _time(kind: str, words: str, series: list[Series[Timing]]) -> Section:
+    traces = (*timing_traces(series), *limit_traces(series))
+    chart = Chart(
+        f"time-{kind}",
+        f"Time against length, {words}",
+        "tokens",
+        [Panel("time per call", "s", traces)],
+        "Median and quartiles. Dotted: the least time that the rates of this machine "
+        "allow.",
+    )
+    columns = places(series)
+    table = Table(
+        f"time-{kind}-table",
+        f"Median time per call, {words}",
+        ["", *map(of_length, columns)],
+        list(timing_rows(series, columns)),
+    )
+    return Section(f"time-{kind}", f"Time: {words}", [chart], [table])
+
+
+def _throughput(kind: str, words: str, series: list[Series[Timing]]) -> Section:
+    traces = list(timing_traces(series, rate, lambda v: f"{per_second(v)} tokens/s"))
+    chart = Chart(
+        f"throughput-{kind}",
+        f"Tokens per second against length, {words}",
+        "tokens",
+        [Panel("tokens per second", "tokens/s", traces)],
+        "Flat: every token costs the same at any length. Falling: it costs more.",
+    )
+    asked = claims.quoted_lengths("throughput") if kind == "block" else set()
+    columns = sorted({*places(series), *asked})
+    rows = list(timing_rows(series, columns, rate, per_second))
+    if kind == "block":
+        rows += claims.quoted_rows("throughput", columns)
+    table = Table(
+        f"throughput-{kind}-table",
+        f"Tokens per second, {words}",
+        ["", *map(of_length, columns)],
+        rows,
+        _notes("throughput") if kind == "block" else "",
+    )
+    return Section(f"throughput-{kind}", f"Throughput: {words}", [chart], [table])
+
+
+def _notes(table: str) -> str:
+    return " ".join(q.note for q in claims.quoted(table) if q.note)
+
+
+def memory_section(run: Run) -> Iterator[Section]:
+    """Yield memory against length: measured, by the model, quoted."""
+    series = in_order(memory_series(run, *KINDS))
+    if not series:
+        return
+    traces = list(memory_traces(series))
+    panel = Panel("bytes besides the inputs", "B", traces, _there(run))
+    chart = Chart(
+        "memory",
+        "Memory against length",
+        "tokens",
+        [panel],
+        "Filled: the peak that was measured over one call. Dashed: outputs, state and "
+        "workspace by the model. Crosses: more than this machine has; not attempted.",
+    )  # fmt: skip
+    columns = sorted({*places(series), *claims.quoted_lengths("memory")})
+    rows = [*memory_rows(series, columns), *claims.quoted_rows("memory", columns)]
+    head = ["", *map(of_length, columns)]
+    table = Table(
+        "memory-table", "Memory besides the inputs", head, rows, _notes("memory")
+    )
+    yield Section("memory", "Memory", [chart], [table, _agreements(run.memories)])
+
+
+def _there(run: Run) -> list[tuple[str, float]]:
+    """Return the memory that this machine lets a process have."""
+    details = next(iter(run.environments.values()))
+    sizes = (details["memory"], details.get("limits", {}).get("memory"))
+    least = min((size for size in sizes if size), default=None)
+    return [(f"memory of this machine, {of_bytes(least)}", least)] if least else []
+
+
+def _agreements(memories: Sequence[Memory]) -> Table:
+    measured = [m for m in memories if m.peak or m.resident]
+    names = labels([m.subject for m in measured])
+    rows = [
+        Row(name, _agreement_cells(m), tags(m.subject))
+        for name, m in zip(names, measured, strict=True)
+    ]
+    return Table(
+        "agreement-table",
+        "Measured memory beside the byte model",
+        ["", "length", "by the model", "measured peak", "by the model, as a factor",
+         "resident peak"],
+        rows,
+        "The factor is the measured peak by the outputs, the state and the workspace "
+        "of the model; beyond 0.9 to 1.1 it is marked. The resident peak is the "
+        "largest resident set of a process that makes the call, less that of one that "
+        "has only the inputs.",
+    )  # fmt: skip
+
+
+def _agreement_cells(m: Memory) -> list[Cell]:
+    factor = Cell("")
+    if m.agreement is not None:
+        off = abs(m.agreement - 1) > 0.1
+        text = f"{digits(m.agreement)}{' !' if off else ''}"
+        factor = Cell(text, "measured", "warn" if off else "", m.subject.note)
+    return [
+        Cell(of_length(m.subject.length or 1)),
+        Cell(of_bytes(m.predicted), "analytic"),
+        Cell(of_bytes(m.peak), "measured") if m.peak else Cell(""),
+        factor,
+        Cell(of_bytes(m.resident), "measured") if m.resident else Cell(""),
+    ]

@@ -1,0 +1,194 @@
+"""What a run shows, in sentences that are written from its figures."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+
+from .findings import (
+    Growth,
+    Overtaking,
+    agreement,
+    cache_steps,
+    fastest,
+    growths,
+    memory_series,
+    overtakings,
+    time_series,
+)
+from .growth import interval, named, onset
+from .points import MEASURED, STATUSES, Memory, Subject
+from .section import KINDS, in_order
+from .series import labels, rank
+from .serving import is_decode, per_request
+from .sources import Run
+from .words import (
+    digits,
+    listed,
+    of_bytes,
+    of_length,
+    plural,
+    spoken,
+    unique,
+)
+
+OURS = "ssmref.cpu"
+
+
+def title(run: Run) -> str:
+    """Return what stands on top."""
+    return f"Scaling on {listed(list(run.machines.values()))}"
+
+
+def summary(run: Run) -> list[str]:
+    """Return the sentences; what the records do not show is not spoken of."""
+    times = in_order(time_series(run, *KINDS))
+    bytes_ = in_order(memory_series(run, *KINDS))
+    crossed = fastest(list(overtakings(times)))
+    found = list(growths(times, bytes_))
+    return [
+        *_counts(run),
+        *_crossings([o for o in crossed if _spoken_of(run, o.other.subject)], times),
+        *_powers(run, found, "time"),
+        *_powers(run, found, "memory"),
+        *_steps(run, times),
+        *_agreement(run),
+        *_held(run),
+        *run.notes,
+    ]
+
+
+def _spoken_of(run: Run, subject: Subject) -> bool:
+    """Return whether a subject is one of ours; of no ours, the first who took part.
+
+    The tables have everybody. Of several dtypes and numbers of threads sentences are
+    about the one with most points.
+    """
+    names = {s.implementation for s in run.subjects}
+    first = OURS if OURS in names else min(names, key=lambda n: (rank(n), n))
+    settings = Counter((s.dtype, s.threads) for s in run.subjects)
+    common = settings.most_common(1)[0][0]
+    same = (subject.dtype, subject.threads) == common
+    return subject.implementation == first and same
+
+
+def _counts(run: Run) -> Iterator[str]:
+    subjects = run.subjects
+    measured = sum(s.status == MEASURED for s in subjects)
+    settings = unique(f"{s.dtype}, {plural(s.threads, 'thread')}" for s in subjects)
+    rest = Counter(STATUSES.get(s.status, s.status) for s in subjects)
+    rest.pop(STATUSES[MEASURED], None)
+    words = [f"{count} {status}" for status, count in rest.items()]
+    more = f"; {listed(words)}, with the reasons in the last table" if words else ""
+    yield (
+        f"{plural(measured, 'point')} measured ({'; '.join(settings)}), every time "
+        f"after its results were found right{more}."
+    )
+
+
+def _crossings(found: Sequence[Overtaking], times: Sequence) -> Iterator[str]:
+    """Say where attention is overtaken, by the fastest attention that was measured."""
+    names = named(times)
+    for one in found:
+        other = spoken(names[id(one.other)])
+        attention = spoken(names[id(one.attention)])
+        if one.found is None:
+            tail = f"{onset(one)} from {of_length(one.lengths[0])} to"
+            tail = f"{tail} {of_length(one.lengths[-1])} tokens"
+            yield f"{other} is faster than {attention} {tail}."
+        else:
+            yield (
+                f"On this machine {other} overtakes {attention} at "
+                f"{of_length(one.found.length)} tokens (by the quartiles: "
+                f"{interval(one)})."
+            )
+
+
+def _powers(run: Run, found: Iterable[Growth], what: str) -> Iterator[str]:
+    own = [g for g in found if g.of == what]
+    own = [g for g in own if what == "memory" or _spoken_of(run, g.subject)]
+    if not own:
+        return
+    names = labels([g.subject for g in own])
+    words = unique(
+        f"{spoken(name)} {_power_words(g)}" for g, name in zip(own, names, strict=True)
+    )
+    verb = "Time grows" if what == "time" else "Memory besides the inputs grows"
+    counted = {g.provenance for g in own}
+    how = "" if counted == {"measured"} else f" ({listed(sorted(counted))})"
+    yield f"{verb} with this power of the length{how}: {'; '.join(words)}."
+
+
+def _power_words(g: Growth) -> str:
+    found = g.found
+    if found.low is None or found.high is None:
+        return f"{found.power:.2f}"
+    return f"{found.power:.2f} ± {(found.high - found.low) / 2:.2f}"
+
+
+def _steps(run: Run, times: Sequence) -> Iterator[str]:
+    own = [s for s in cache_steps(run, times) if _spoken_of(run, s.subject)]
+    if not own:
+        return
+    names = labels([s.subject for s in own])
+    seen = [
+        f"{spoken(name)} slows down by {digits(s.found.factor)} beyond its usual growth "
+        f"between {of_length(s.found.before)} and {of_length(s.found.after)} tokens, "
+        f"where its data outgrow {s.cache} ({of_bytes(s.size)})"
+        for s, name in zip(own, names, strict=True)
+        if s.found is not None
+    ]
+    yield from (f"{sentence}." for sentence in seen)
+    if not seen:
+        caches = unique(s.cache for s in own)
+        yield f"Steps in time where the data outgrow {listed(caches)}: not seen."
+
+
+def _agreement(run: Run) -> Iterator[str]:
+    found = agreement(run.memories)
+    if found.worst is None:
+        return
+    sentence = (
+        f"Measured memory is within 10 % of the byte model at {found.within} of "
+        f"{plural(found.total, 'point')}"
+    )
+    worst = found.worst
+    if found.within < found.total:
+        [name] = labels([worst.subject])
+        sentence += (
+            f"; furthest off is {spoken(name)} at "
+            f"{of_length(worst.subject.length or 1)} tokens, "
+            f"{digits(worst.agreement or 0.0)} times the model"
+        )
+    yield f"{sentence}."
+
+
+def _held(run: Run) -> Iterator[str]:
+    """Say what is held of one request at the longest context that all have."""
+    held = [
+        m
+        for m in run.memories
+        if m.subject.kind == "inference"
+        and is_decode(m.subject)
+        and m.model.get("state")
+    ]
+    by_op: dict[str, dict[int, Memory]] = {}
+    for m in held:
+        by_op.setdefault(m.subject.op, {})[m.subject.length or 0] = m
+    common = set.intersection(*(set(own) for own in by_op.values())) if by_op else set()
+    if not common:
+        return
+    context = max(common)
+    words = [
+        f"{op} {of_bytes(per_request(own[context]))}{_constancy(own)}"
+        for op, own in by_op.items()
+    ]
+    yield (
+        f"With {of_length(context)} tokens of context one request holds, counted: "
+        f"{'; '.join(words)}."
+    )
+
+
+def _constancy(own: dict[int, Memory]) -> str:
+    sizes = {per_request(m) for m in own.values()}
+    if len(own) < 2:
+        return ""
+    return " (at any context)" if len(sizes) == 1 else " (grows with the context)"

@@ -1,0 +1,345 @@
+"""A suite from its tasks to its records: children are raced, killed, and survived."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from .book import Book
+from .budget import Budget, Took
+from .child import decoded
+from .measure import BUDGET_SECONDS, FEWEST, Samples, order
+from .points import MEMORY, TIMES, Finding, Point, Setting, is_traced
+from .process import Child, ChildError
+from .run import ABSENT, MEASURED, OOM, SKIPPED, TIMED_OUT
+from .task import Task, describe
+
+# Of the memory that is there, so much may be taken.
+_SHARE_OF_MEMORY = 0.8
+# What a process holds before it has inputs: Python, NumPy and what it compiles with.
+PROCESS_BYTES = 300_000_000
+# A sample that was expected to take no longer than this is never cut short.
+_GRACE_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a sweep is: words on what it does, points done, of so many, time left."""
+
+    words: str
+    done: int
+    total: int
+    left: float | None
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a sweep may take."""
+
+    budget: Budget
+    rounds: int
+    cache_bytes: int
+    available_bytes: Callable[[], int | None]
+
+
+@dataclass
+class Racer:
+    """A contender in a child of its own, on the way to its samples."""
+
+    point: Point
+    child: Child
+    limit: float
+    answer: dict[str, Any]
+    took: Took
+    samples: list[float] = field(default_factory=list)
+    left: bool = False
+
+    @property
+    def call(self) -> float:
+        """The seconds that a sample is expected to take, with its settling call."""
+        latest = (self.samples or self.answer["warm_up"])[-1]
+        return 2 * latest * self.answer["copies"]
+
+
+class Sweep:
+    """All points of a suite: found once each, short ones first."""
+
+    def __init__(
+        self,
+        setting: Setting,
+        limits: Limits,
+        book: Book,
+        on_progress: Callable[[Progress], object] = lambda _: None,
+    ):
+        """Begin with nothing."""
+        self.setting, self.limits, self.book = setting, limits, book
+        self.on_progress = on_progress
+        self.total = self.done = 0
+        self.current = ""
+        self.core: dict[tuple[str, str], dict[str, Any]] = {}
+
+    def run(
+        self, tasks: Sequence[Task], what: Iterable[str], names: Iterable[str]
+    ) -> Iterator[list[Finding]]:
+        """Yield what was found at the points of each task that were not done before."""
+        wanted = tuple(what)
+        entries = self._resolved(sorted(tasks, key=lambda t: t.length), tuple(names))
+        groups = [
+            [replace(point, what=kind) for point in points]
+            for points in entries
+            for kind in (TIMES, MEMORY)
+            if kind in wanted
+        ]
+        self.total = sum(map(len, groups))
+        for points in groups:
+            todo = [point for point in points if not self.book.is_done(point)]
+            self.done += len(points) - len(todo)
+            if todo:
+                yield list(self._group(todo))
+
+    def _resolved(
+        self, tasks: Sequence[Task], names: Sequence[str]
+    ) -> list[list[Point]]:
+        """Return the points of each task; every name is looked up in its own child."""
+        points: list[dict[str, Point]] = [{} for _ in tasks]
+        for name in names:
+            self._step(f"looking for {name}")
+            found = self._resolve(tasks, name)
+            for own, task, entries in zip(points, tasks, found, strict=True):
+                for entry in entries:
+                    absent = entry.pop("absent", "")
+                    known = {"implementation": entry.pop("name"), "absent": absent}
+                    point = Point(task, TIMES, **known, **entry)
+                    own.setdefault(point.implementation, point)
+        return [list(own.values()) for own in points]
+
+    def _resolve(self, tasks: Sequence[Task], name: str) -> list[list[dict[str, Any]]]:
+        every = [describe(task) for task in tasks]
+        threads = self.setting.threads
+        more = {"names": [name], "tasks": every, "threads": threads}
+        with Child(threads) as child:
+            try:
+                return child.ask({"do": "resolve", **more})["resolved"]
+            except ChildError as error:
+                return [[{"name": name, "absent": f"its process {error}"}]] * len(tasks)
+
+    def _group(self, points: list[Point]) -> Iterator[Finding]:
+        """Yield what is found at these points, each written before."""
+        started = [point for point in points if not point.absent]
+        for point in points:
+            if point.absent:
+                yield self._found(Finding(point, ABSENT, point.absent))
+        find = self._times if points[0].what == TIMES else self._memory
+        for batch in self._batches(started):
+            for found in find(batch):
+                yield self._found(found)
+
+    def _found(self, found: Finding) -> Finding:
+        self.book.add(found)
+        self.done += 1
+        return found
+
+    def _batches(self, points: list[Point]) -> Iterator[list[Point]]:
+        """Yield those who run side by side: as many as fit into memory, in order."""
+        batch: list[Point] = []
+        held = 0.0
+        for point in points:
+            needed = self._needed(point)
+            if batch and (point.what == MEMORY or held + needed > self._may_take()):
+                yield batch
+                batch, held = [], 0.0
+            batch, held = [*batch, point], held + needed
+        if batch:
+            yield batch
+
+    def _may_take(self) -> float:
+        available = self.limits.available_bytes()
+        return float("inf") if available is None else _SHARE_OF_MEMORY * available
+
+    def _needed(self, point: Point) -> float:
+        """Predict what the child of a point holds at its peak."""
+        task, dtype = point.task, self.setting.dtype
+        parts = task.bytes(dtype, self.setting.threads)
+        copies = 1
+        if point.what == TIMES:
+            copies = task.copies(dtype, self.limits.cache_bytes)
+        if not is_traced(point.implementation):
+            copies += 1  # in the layout that the library wants
+        own = max(parts["workspace"], point.workspace * dtype.itemsize)
+        results = parts["outputs"] + parts["state"]
+        return PROCESS_BYTES + copies * parts["inputs"] + results + own
+
+    def _refused(self, point: Point, limit: float) -> Finding | None:
+        """Return why a point is not tried, if it is not."""
+        needed, most = self._needed(point), self._may_take()
+        if needed > most:
+            words = f"needs about {needed / 1e9:.2f} GB of memory, {most / 1e9:.2f} GB"
+            return Finding(point, OOM, f"{words} may be taken")
+        if crash := self.book.crash_before(point):
+            return Finding(point, SKIPPED, f"not tried: it {crash}")
+        predicted = self.book.predicted(point) or 0.0
+        if limit <= 0:
+            return Finding(point, TIMED_OUT, "not tried: the time was used up before")
+        if predicted > limit:
+            words = f"at least {predicted:.2g} s, {limit:.2g} s are left for this point"
+            return Finding(point, TIMED_OUT, f"predicted: {words}")
+        return None
+
+    def _ask(
+        self, child: Child, point: Point, do: str, limit: float, **more: Any
+    ) -> tuple[dict[str, Any], Finding | None]:
+        """Give the first order of a point; return the answer, or why there is none."""
+        op = (point.implementation, point.task.op)
+        order = {
+            "do": do,
+            "task": describe(point.task),
+            "implementation": point.implementation,
+            "dtype": str(self.setting.dtype),
+            "threads": self.setting.threads,
+            "core": self.core.get(op),
+            **more,
+        }
+        try:
+            answer = child.ask(order, limit)
+        except ChildError as error:
+            return {}, _ended(point, error, child)
+        if answer.get("core"):
+            self.core[op] = answer["core"]
+        if "dropped" in answer:
+            check = decoded(answer["check"])
+            words = answer["reason"], answer["note"]
+            return answer, Finding(point, answer["dropped"], *words, check)
+        return answer, None
+
+    def _times(self, points: list[Point]) -> Iterator[Finding]:
+        """Yield who drops out at once, then those who were timed side by side."""
+        with ExitStack() as stack:
+            racers = []
+            for number, point in enumerate(points):
+                started = self._start(point, stack, number)
+                if isinstance(started, Racer):
+                    racers.append(started)
+                else:
+                    yield started
+            yield from self._rounds(racers)
+            for racer in racers:
+                if not racer.left:
+                    yield _timed(racer)
+
+    def _start(self, point: Point, stack: ExitStack, before: int) -> Racer | Finding:
+        limit = self.limits.budget.limit(self.total - self.done - before)
+        if refused := self._refused(point, limit):
+            return refused
+        self._at(point)
+        child = stack.enter_context(Child(self.setting.threads, self._step))
+        cache = self.limits.cache_bytes
+        asked = self._ask(child, point, "prepare", limit, cache_bytes=cache)
+        answer, dropped = asked
+        if dropped:
+            child.close()
+            return dropped
+        return Racer(point, child, limit, answer, _took(child, answer))
+
+    def _rounds(self, racers: list[Racer]) -> Iterator[Finding]:
+        """Take samples in rounds, everybody once in each; yield who does not finish."""
+        by_name = {racer.point.implementation: racer for racer in racers}
+        for number in range(self.limits.rounds):
+            for name in order(list(by_name), number):
+                racer = by_name[name]
+                if racer.left or (number >= FEWEST and _is_over(racer)):
+                    continue
+                self._at(racer.point)
+                self._step(f"round {number + 1} of {self.limits.rounds}")
+                if failed := _sample(racer):
+                    racer.left = True
+                    yield failed
+
+    def _memory(self, points: list[Point]) -> Iterator[Finding]:
+        """Yield the peaks of one contender."""
+        for point in points:
+            limit = self.limits.budget.limit(self.total - self.done)
+            refused = self._refused(point, limit)
+            if refused:
+                yield refused
+                continue
+            self._at(point)
+            with Child(self.setting.threads, self._step) as child:
+                answer, dropped = self._ask(child, point, "memory", limit, call=True)
+                yield dropped or self._peaks(child, point, answer, limit)
+
+    def _peaks(
+        self, child: Child, point: Point, answer: dict[str, Any], limit: float
+    ) -> Finding:
+        before = answer["before"]
+        if before is None:
+            with Child(self.setting.threads, self._step) as baseline:
+                asked = self._ask(baseline, point, "memory", limit, call=False)
+                before = asked[0].get("peak")
+        known = None not in (answer["peak"], before)
+        peaks = {
+            "traced": answer["traced"] if is_traced(point.implementation) else None,
+            "resident": max(answer["peak"] - before, 0) if known else None,
+            "gpu_pool": answer["gpu_pool"],
+        }
+        return Finding(
+            *(point, MEASURED, "", answer["note"], decoded(answer["check"])),
+            peaks=peaks,
+            took=_took(child, answer),
+            pinned=answer["pinned"],
+        )
+
+    def _at(self, point: Point) -> None:
+        self.current = f"{point.task.id}, {point.implementation}"
+        self.current += ", memory" if point.what == MEMORY else ""
+
+    def _step(self, words: str) -> None:
+        text = f"{self.current}: {words}" if self.current else words
+        left = self.limits.budget.left
+        self.on_progress(Progress(text, self.done, self.total, left))
+
+
+def _took(child: Child, answer: dict[str, Any]) -> Took:
+    """Return what a point took so far; what is not the child's work is its start."""
+    setup, calls = answer["setup"], answer["calls"]
+    start = max(child.spent - setup - sum(calls), 0.0)
+    return Took(start, setup, calls[-1])
+
+
+def _ended(point: Point, error: ChildError, child: Child) -> Finding:
+    """Return a finding of a child that has ended, after its time or by itself."""
+    took = Took(0.0, least=child.spent) if error.status == TIMED_OUT else None
+    return Finding(point, error.status, str(error), took=took)
+
+
+def _is_over(racer: Racer) -> bool:
+    """Return whether a racer has used up its time, or as much as samples get."""
+    taken = racer.child.spent + racer.call > racer.limit
+    return taken or sum(racer.samples) * racer.answer["copies"] > BUDGET_SECONDS
+
+
+def _sample(racer: Racer) -> Finding | None:
+    """Take one sample; return a finding if that fails."""
+    point, child = racer.point, racer.child
+    left = max(racer.limit - child.spent, 2 * racer.call + _GRACE_SECONDS)
+    try:
+        answer = child.ask({"do": "go"}, left)
+    except ChildError as error:
+        if error.status == TIMED_OUT and len(racer.samples) >= FEWEST:
+            racer.limit = 0.0
+            return None
+        return _ended(point, error, child)
+    if "dropped" in answer:
+        return Finding(point, answer["dropped"], answer["reason"])
+    racer.samples.append(answer["seconds"])
+    return None
+
+
+def _timed(racer: Racer) -> Finding:
+    answer = racer.answer
+    return Finding(
+        *(racer.point, MEASURED, "", answer["note"], decoded(answer["check"])),
+        copies=answer["copies"],
+        samples=Samples(tuple(racer.samples), tuple(answer["warm_up"])),
+        took=racer.took,
+        pinned=answer["pinned"],
+    )

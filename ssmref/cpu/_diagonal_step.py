@@ -1,0 +1,108 @@
+"""One token of diagonal systems: what the steps of S4D and H3 share.
+
+Limit: memory. A step reads A, B, C and the state and writes the state; discretising A,
+10 to 20 cycles per number, hides behind that where several threads work.
+
+States are complex numbers side by side; vectors hold pairs of real and imaginary parts.
+"""
+
+import numpy as np
+from llvmlite import ir
+
+from ._discretize import discretize
+from ._lanes import INT32, INT64, Value, kernel, micro_kernel, use_wide_vectors
+
+
+def _plain_turn(M, m_at, plane, x, x_at, new, new_at, u, count):
+    """Set ``new = a x + b u`` and return ``Re(c new)``: see `system`.
+
+    `count` is twice the number of states; from m_at on there are four planes in M.
+    """
+    i = np.arange(count)
+    own, twisted = x[x_at + i], x[x_at + (i ^ 1)]
+    same, other, b, c = (M[m_at + p * plane + i] for p in range(4))
+    new[new_at + i] = same * own + other * twisted + b * u
+    return M.dtype.type(np.sum(c * new[new_at + i]))
+
+
+@micro_kernel(_plain_turn, number=True)
+def turn(lanes, M, m_at, plane, x, x_at, new, new_at, u, count):
+    """`_plain_turn`."""
+    builder = lanes.builder
+    pairs = ir.Constant(
+        ir.VectorType(INT32, lanes.count), [i ^ 1 for i in range(lanes.count)]
+    )
+
+    def body(_, values):
+        at, left, total = values
+        mask = lanes.first(left)
+        own = lanes.load(x, builder.add(x_at, at), mask)
+        twisted = Value(lanes, builder.shuffle_vector(own.ir, own.ir, pairs))
+        places = [builder.add(builder.add(m_at, at), builder.mul(plane, INT64(p))) for p in range(4)]
+        same, other, b, c = (lanes.load(M, place, mask) for place in places)
+        value = lanes.fma(same, own, lanes.fma(other, twisted, b * u))
+        lanes.store(value, new, builder.add(new_at, at), mask)
+        one = INT64(lanes.count)
+        total = lanes.fma(c, value, total)
+        return [builder.add(at, one), builder.sub(left, one), total]
+
+    turns = builder.sdiv(builder.add(count, INT64(lanes.count - 1)), INT64(lanes.count))
+    *_, total = lanes.loop(turns, [INT64(0), count, lanes.constant(0.0)], body)
+    return lanes.total(total)
+
+
+@kernel
+def system(dt, A, B, C, hold, first, last, M):
+    """Fill the planes of rows `first` to `last`: what `turn` multiplies by.
+
+    M is (4, rows, 2 state): a_re twice, -a_im and a_im, b, and 2 c conjugated. A, B and
+    C have parts side by side.
+    """
+    state = A.shape[1] // 2
+    size = (last - first) * state
+    z, a, g = np.empty((2, size)), np.empty((2, size)), np.empty((2, size))
+    for row in range(last - first):
+        own = slice(row * state, (row + 1) * state)
+        _exponents(dt[first + row], A[first + row], z[0, own], z[1, own])
+    discretize(z, a, g, hold)
+    for row in range(last - first):
+        own = slice(row * state, (row + 1) * state)
+        _decays(a[0, own], a[1, own], M[0, row], M[1, row])
+        _drives(g[0, own], g[1, own], dt[first + row], B[first + row], M[2, row])
+        _reads(C[first + row], M[3, row])
+
+
+# Loops over arrays that begin where the loops do: Numba allows for negative indices
+# wherever it cannot exclude them, and then LLVM gives up.
+
+
+@kernel
+def _exponents(dt, A, re, im):
+    use_wide_vectors()
+    step = np.float64(dt)
+    for n in range(len(re)):
+        re[n], im[n] = step * A[2 * n], step * A[2 * n + 1]
+
+
+@kernel
+def _decays(re, im, same, other):
+    use_wide_vectors()
+    for n in range(len(re)):
+        same[2 * n] = same[2 * n + 1] = re[n]
+        other[2 * n], other[2 * n + 1] = -im[n], im[n]
+
+
+@kernel
+def _drives(g_re, g_im, dt, B, b):
+    use_wide_vectors()
+    step = np.float64(dt)
+    for n in range(len(g_re)):
+        re, im = step * B[2 * n], step * B[2 * n + 1]
+        b[2 * n], b[2 * n + 1] = g_re[n] * re - g_im[n] * im, g_re[n] * im + g_im[n] * re
+
+
+@kernel
+def _reads(C, c):
+    use_wide_vectors()
+    for n in range(len(C) // 2):
+        c[2 * n], c[2 * n + 1] = 2 * C[2 * n], -2 * C[2 * n + 1]

@@ -1,0 +1,140 @@
+"""How a selective scan is divided: channels first, then time, in three phases.
+
+Channels of sequences are divided among the threads, in blocks as wide as possible. Only
+where not every thread gets a vector of them, sequences are split into stretches. Their
+last states are found from zero states; then the true initial state of each stretch
+follows from those of the one before, ``h exp(A sum dt) + local``, the operator of the
+parallel scans; then all stretches are scanned. The first pass costs as much as the
+last.
+"""
+
+import numpy as np
+
+from ._lanes import kernel, lane_count
+from ._mamba1_kernels import LINE, Plan, scan_in_parallel, scan_share
+from ._math import cos, exp, sin
+from ._threads import segments, threads
+
+# Tokens per tile: with three buffers of so many vectors, states and rates a block fills
+# half of the first-level cache. Vectors per block at most: rows of 1 KiB.
+TOKENS = 64
+VECTORS = 16
+# What beginning a tile costs, in vectors.
+OVERHEAD = 0.5
+# The first pass of a split scan, relative to the second (it writes no outputs), and the
+# least tokens per stretch, so that loading and storing states stays small.
+FIRST_PASS = 0.95
+SHORTEST = 256
+# Below so many updates of vectors one thread is as fast as all.
+SERIAL = 1 << 14
+
+
+def outputs(like):
+    """Return an array that begins with a line of the cache."""
+    room = np.empty(like.size + LINE // like.itemsize, like.dtype)
+    first = -room.ctypes.data % LINE // like.itemsize
+    return room[first : first + like.size].reshape(like.shape)
+
+
+def scan(inputs, options, bounds, state, y):
+    """Scan all sequences; write y, and the last states over the initial ones.
+
+    `options` are the fields of `Plan` from `share` to `gated`; state: (sequences,
+    channels, state, parts).
+    """
+    vectors = -(-y.size // lane_count(y.dtype)) * state.shape[2] * state.shape[3]
+    workers = threads() if vectors >= SERIAL else 1
+    plan, count = _divide(inputs, options, bounds, workers)
+    with np.errstate(all="ignore"):
+        if count == 1:
+            pieces = bounds[:-1], bounds[1:]
+            _run(workers, inputs, plan, *pieces, state, np.empty((len(state), 0)), y)
+        else:
+            _scan_split(workers, inputs, plan, _stretches(bounds, count), state, y)
+
+
+def _divide(inputs, options, bounds, workers):
+    """Return the plan, and into how many stretches each sequence is split."""
+    lanes, share = lane_count(inputs.u.dtype), options["share"]
+    longest = max(int((bounds[1:] - bounds[:-1]).max()), 1)
+    # A pack counts as so many sequences of its greatest length.
+    rows = -(-int(bounds[-1]) // longest) * (len(inputs.A) // share)
+    vectors, count = -(-share // lanes), 1
+    width = min(vectors, VECTORS)
+    if workers > 1:
+        limits = {"first_pass": FIRST_PASS, "shortest": SHORTEST}
+        count = segments(rows * vectors, longest, **limits)
+        width = _width(rows * count, vectors, workers)
+    tokens = min(TOKENS, -(-longest // count))
+    return Plan(width * lanes, tokens, **options, whole=1), count
+
+
+def _width(rows, vectors, workers):
+    """Return the number of vectors per block with which the last thread is done first."""
+
+    def busiest(width):
+        blocks = rows * -(-vectors // width)
+        return -(-blocks // workers) * (width + OVERHEAD)
+
+    return min(range(min(vectors, VECTORS), 0, -1), key=busiest)
+
+
+def _stretches(bounds, count):
+    """Return where stretches begin and end, `count` of each sequence."""
+    lengths = np.diff(bounds)[:, None]
+    edges = bounds[:-1, None] + np.minimum(
+        np.arange(count + 1) * -(-lengths // count), lengths
+    )
+    return edges[:, :-1].ravel(), edges[:, 1:].ravel()
+
+
+def _run(workers, *arguments):
+    if workers == 1:
+        scan_share(*arguments, 0, 1)
+    else:
+        scan_in_parallel(*arguments, workers)
+
+
+def _scan_split(workers, inputs, plan, stretches, state, y):
+    """Scan in three phases."""
+    starts, stops = stretches
+    count = len(starts) // len(state)
+    local = np.zeros((len(starts), *state.shape[1:]), state.dtype)
+    elapsed = np.zeros(local.shape[:2])
+    # What the last stretch of a sequence adds is not needed.
+    needed = np.where(np.arange(len(starts)) % count == count - 1, starts, stops)
+    first = plan._replace(whole=0)
+    _run(workers, inputs, first, starts, needed, local, elapsed, y)
+    enter(inputs.A, elapsed, state, local)
+    _run(workers, inputs, plan, starts, stops, local, elapsed, y)
+    state[...] = local[count - 1 :: count]
+
+
+@kernel
+def enter(A, elapsed, initial, local):
+    """Turn the local last states of stretches into those that stretches begin with.
+
+    `elapsed` is the sum of dt over each stretch; sequences come one after the other,
+    each from its initial state.
+    """
+    count = len(local) // len(initial)
+    for sequence in range(len(initial)):
+        state = initial[sequence].copy()
+        for piece in range(sequence * count, (sequence + 1) * count):
+            for d in range(len(A)):
+                for n in range(A.shape[1]):
+                    old, own = state[d, n], local[piece, d, n]
+                    _step_over(A[d, n], elapsed[piece, d], old, own)
+
+
+@kernel
+def _step_over(rate, time, state, local):
+    """Exchange the state before a stretch and what the stretch added by itself."""
+    size = exp(rate[0] * time)
+    real, imaginary = size, size * 0
+    if len(rate) == 2:
+        real, imaginary = size * cos(rate[1] * time), size * sin(rate[1] * time)
+    x, z = state[0], (state[1] if len(state) == 2 else 0 * state[0])
+    state[0], local[0] = real * x - imaginary * z + local[0], x
+    if len(state) == 2:
+        state[1], local[1] = real * z + imaginary * x + local[1], z

@@ -1,0 +1,119 @@
+"""The kernel of `mamba2.ssd_step`: one token of many sequences.
+
+The limit: each number of the state is read once and written once; per head there is
+one exp. Vectors run along the state, which is how it lies in memory: a row of it is
+updated and multiplied with C in one go.
+"""
+
+import math
+
+import numpy as np
+from numba import njit, prange
+
+from ._blocks import along
+from ._chunks import inner
+from ._lanes import micro_kernel, parallel_kernel, use_wide_vectors
+from ._mamba2_kernels import Call
+from ._math import silu, softplus
+from ._threads import launch
+
+
+def advance(
+    call: Call, state: np.ndarray, rows: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the outputs (batch, heads, headdim) and all states after one token.
+
+    Row i of the batch advances ``state[rows[i]]``; a negative row is padding.
+    """
+    y, new = np.zeros_like(call.x), np.empty_like(state)
+    owners = np.full(len(state), -1)
+    live = np.flatnonzero(rows >= 0)
+    owners[rows[live]] = live
+    launch(step, state.size, call, state, new, owners, y)
+    return y, new
+
+
+def _plain_advance(new, state, at, decay, keys, k_at, queries, x, x_at, dt, y, m, n):
+    """Update m rows of n numbers, and set y to their products with the query.
+
+    ``new[p] = decay state[p] + (dt x[p]) key``, ``y[p] = new[p] . query``. Queries
+    begin where keys do, and outputs where inputs do.
+    """
+    p, s = np.arange(m), np.arange(n)
+    places = at + p[:, None] * n + s
+    drive = (dt * x[x_at + p])[:, None] * keys[k_at + s]
+    new[places] = decay * state[places] + drive
+    y[x_at + p] = (new[places] * queries[k_at + s]).sum(axis=1)
+
+
+@micro_kernel(_plain_advance)
+def advance_rows(
+    lanes, new, state, at, decay, keys, k_at, queries, x, x_at, dt, y, m, n
+):
+    """Row by row."""
+    builder = lanes.builder
+
+    def row(p, _):
+        base = builder.add(at, builder.mul(p, n))
+        place = builder.add(x_at, p)
+        drive = dt * lanes.broadcast(x, place)
+
+        def part(s, sums, mask):
+            key = lanes.load(keys, builder.add(k_at, s), mask)
+            query = lanes.load(queries, builder.add(k_at, s), mask)
+            old = lanes.load(state, builder.add(base, s), mask)
+            value = lanes.fma(decay, old, drive * key)
+            lanes.store(value, new, builder.add(base, s), mask)
+            return [lanes.fma(value, query, sums[0])]
+
+        (sums,) = along(lanes, n, [lanes.constant(0.0)], part)
+        builder.store(lanes.total(sums), builder.gep(y, [place]))
+        return []
+
+    lanes.loop(m, [], row)
+
+
+@njit(inline="always")
+def skip_and_gate(call, y, row, head):
+    """Add D x, and apply the gate."""
+    use_wide_vectors()
+    for p in range(call.x.shape[2]):
+        value = y[row, head, p]
+        if call.D.shape[0] > 0:
+            value += call.D[head, p] * call.x[row, head, p]
+        if call.z.shape[0] > 0:
+            value *= silu(call.z[row, head, p])
+        y[row, head, p] = value
+
+
+@inner
+def step_head(call, state, new, slot, row, head, y):
+    """Advance one head of one row of the batch, whose state is in `slot`."""
+    heads, width = call.x.shape[1:]
+    groups, depth = call.B.shape[1:]
+    dt = call.dt[row, head] + call.bias[head]
+    if call.smooth:
+        dt = softplus(dt)
+    dt = call.low if dt < call.low else dt
+    dt = call.high if dt > call.high else dt
+    decay = math.exp(dt * call.A[head])
+    group = head // (heads // groups)
+    advance_rows(
+        *(new.reshape(-1), state.reshape(-1), (slot * heads + head) * width * depth),
+        *(decay, call.B.reshape(-1), (row * groups + group) * depth),
+        *(call.C.reshape(-1), call.x.reshape(-1), (row * heads + head) * width, dt),
+        *(y.reshape(-1), width, depth),
+    )
+    skip_and_gate(call, y, row, head)
+
+
+@parallel_kernel
+def step(call, state, new, owners, y):
+    """Advance the slots that have an owner, a row of the batch; copy the others."""
+    slots, heads = state.shape[:2]
+    for item in prange(slots * heads):
+        slot, head = np.int64(item) // heads, np.int64(item) % heads
+        if owners[slot] < 0:
+            new[slot, head] = state[slot, head]
+        else:
+            step_head(call, state, new, slot, owners[slot], head, y)

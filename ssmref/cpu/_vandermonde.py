@@ -1,0 +1,106 @@
+"""Kernels of diagonal systems: sums of powers, as products of matrices.
+
+::
+
+    K[J m + j] = Re sum_n (w[n] a[n]^(J m)) a[n]^j
+
+Limit: 2 multiply-adds per state and number, at the rate of `add_product`. Both factors
+are found in double precision by doubling, so that no power is a product of many.
+"""
+
+import numpy as np
+from numba import prange
+
+from ._lanes import kernel, parallel_kernel, use_wide_vectors
+from ._parts import planes, vectors_like
+from ._products import add_product
+from ._threads import threads
+
+# Columns and rows of a product: both factors stay in the first-level caches.
+COLUMNS = 128
+ROWS = 64
+# Numbers times states below which a parallel region does not pay.
+SERIAL = 2**20
+
+
+def power_sums(weights, decay, length, dtype):
+    """Return ``Re sum_n weights[r, n] decay[r % len(decay), n]^l`` as (rows, length)."""
+    sums = np.zeros((len(weights), length), dtype)
+    small = sums.size * decay.shape[1] < SERIAL or threads() == 1
+    run = _sum_serially if small else _sum_in_parallel
+    run(planes(weights), planes(decay), sums)
+    return sums
+
+
+@parallel_kernel
+def _sum_in_parallel(weights, decay, sums):
+    for row in prange(len(sums)):
+        _sum_row(weights, decay, sums, row)
+
+
+@kernel
+def _sum_serially(weights, decay, sums):
+    for row in range(len(sums)):
+        _sum_row(weights, decay, sums, row)
+
+
+@kernel
+def _sum_row(weights, decay, sums, row):
+    """Fill one row, ROWS times COLUMNS numbers at a time."""
+    state, length, flat = decay.shape[2], sums.shape[1], sums.reshape(-1)
+    right = vectors_like(sums, 2 * state * COLUMNS)
+    left = vectors_like(sums, 2 * state * ROWS)
+    a, w = decay[:, row % decay.shape[1]].copy(), weights[:, row].copy()
+    rest = _powers(a, np.ones(state), np.zeros(state), right, COLUMNS, -1.0)
+    for first in range(0, length, ROWS * COLUMNS):
+        step = _powers(rest, w[0], w[1], left, ROWS, 1.0)
+        for n in range(state):
+            re = w[0, n] * step[0, n] - w[1, n] * step[1, n]
+            w[1, n] = w[0, n] * step[1, n] + w[1, n] * step[0, n]
+            w[0, n] = re
+        numbers, at = min(ROWS * COLUMNS, length - first), row * length + first
+        whole, tail = numbers // COLUMNS, numbers % COLUMNS
+        add_product(
+            *(flat, at, COLUMNS, left, 0, 1, ROWS),
+            *(right, 0, COLUMNS, whole, COLUMNS, 2 * state),
+        )
+        add_product(
+            *(flat, at + whole * COLUMNS, COLUMNS, left, whole, 1, ROWS),
+            *(right, 0, COLUMNS, min(tail, 1), tail, 2 * state),
+        )
+
+
+@kernel
+def _powers(a, re, im, out, count, sign):
+    """Set rows of `out` to ``x a^i`` for i < count: first all re, then sign times im.
+
+    Returns ``a^count``; count is a power of two.
+    """
+    use_wide_vectors()
+    state = len(re)
+    x, power = np.empty((2, count)), np.empty((2, state))
+    for n in range(state):
+        x[0, 0], x[1, 0] = re[n], im[n]
+        step_re, step_im, size = a[0, n], a[1, n], 1
+        while size < count:
+            _turn(x[0, :size], x[1, :size], step_re, step_im, x[0, size:], x[1, size:])
+            step_re, step_im = (
+                step_re * step_re - step_im * step_im,
+                2 * step_re * step_im,
+            )
+            size *= 2
+        power[0, n], power[1, n] = step_re, step_im
+        real = out[n * count : (n + 1) * count]
+        imag = out[(state + n) * count : (state + n + 1) * count]
+        for i in range(count):
+            real[i], imag[i] = x[0, i], sign * x[1, i]
+    return power
+
+
+@kernel
+def _turn(re, im, step_re, step_im, new_re, new_im):
+    """Multiply numbers by a step."""
+    use_wide_vectors()
+    for i in range(len(re)):
+        new_re[i] = re[i] * step_re - im[i] * step_im
+        new_im[i] = re[i] * step_im + im[i] * step_re
