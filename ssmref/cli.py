@@ -8,7 +8,9 @@ import click
 from . import __version__
 from .commands.bench import bench
 from .commands.cases import cases
+from .commands.compare import compare
 from .commands.peers import peers
+from .commands.report import report
 from .commands.vectors import vectors
 from .commands.verify import verify
 from .commands.zoo import zoo
@@ -22,5 +24,5 @@ def main() -> None:
     sys.path.insert(0, os.getcwd())
 
 
-for command in (verify, cases, vectors, peers, zoo, bench):
+for command in (verify, cases, vectors, peers, zoo, bench, report, compare):
     main.add_command(command)

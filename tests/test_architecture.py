@@ -30,8 +30,9 @@ ALLOWED = {
     "ssmref.conformance.peers": {"numpy", "ssmref.golden", "ssmref.conformance"}
     | {"torch", "transformers", "jax", "mambapy", "mamba_ssm", "causal_conv1d", "s5"}
     | {"triton"},
-    "ssmref.bench": {"numpy", "rich", "ssmref.ops", "ssmref.conformance"},
-    "ssmref.bench.peers": {"numpy", "torch", "jax", "mambapy"}
+    "ssmref.bench": {"numpy", "rich", "ssmref.ops", "ssmref.conformance"}
+    | {"ssmref.models", "pandas"},
+    "ssmref.bench.peers": {"numpy", "torch", "transformers", "jax", "mambapy"}
     | {"ssmref.conformance", "ssmref.bench"},
     "ssmref.commands": {"click", "numpy", "rich", "ssmref.ops", "ssmref.conformance"}
     | {"ssmref.bench"},

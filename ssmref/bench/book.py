@@ -5,8 +5,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from .budget import Took
-from .points import KINDS, Finding, Point, Setting, series
+from .budget import LEAST_CALLS, Took
+from .points import KINDS, TIMES, Finding, Point, Setting, series
 from .records import append, load, run_folder
 from .run import CRASHED, MEASURED, SKIPPED, WRONG
 
@@ -47,6 +47,7 @@ class Book:
         self.path, self.setting = path, setting
         self.statuses: dict[str, str] = {}
         self.history: dict[str, dict[int, Took]] = {}
+        self.starts: dict[str, float] = {}
         self.crashed: dict[str, tuple[int, str]] = {}
         self.environment_id = ""
         for record in load(path) if path is not None and path.exists() else ():
@@ -63,7 +64,10 @@ class Book:
         own = series(what, *(record[name] for name in names))
         length = record["length"]
         if record["took"]:
-            self.history.setdefault(own, {})[length] = Took(**record["took"])
+            took, name = Took(**record["took"]), record["implementation"]
+            self.history.setdefault(own, {})[length] = took
+            # The least of all: what compiles does so once.
+            self.starts[name] = min(took.start, self.starts.get(name, math.inf))
         if record["status"] == CRASHED:
             self.crashed.setdefault(own, (length, record["reason"]))
 
@@ -92,8 +96,9 @@ class Book:
         shorter = max((n for n in known if n <= length), default=None)
         if shorter is None:
             return None
-        ratio = length / max(shorter, 1)
-        return known[shorter].at(ratio, point.task.growth)
+        calls = LEAST_CALLS if point.what == TIMES else 1
+        work = known[shorter].at(length / max(shorter, 1), point.task.growth, calls)
+        return self.starts[point.implementation] + work
 
     def crash_before(self, point: Point) -> str:
         """Return how a shorter point of the series ended, if it crashed."""

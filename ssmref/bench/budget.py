@@ -4,9 +4,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-# A point may take so many even shares of the time that is left: some need less, and
-# the last ones more.
-_SHARES = 2.0
+# A point may take so many even shares of the time that is left, as others need less, or
+# so much of it: nobody takes everything, and a few long points at the end get theirs.
+_SHARES, _PART = 2.0, 0.25
+# What the first point of an implementation and op may take at least, in seconds.
+COMPILING = 300.0
 # Calls that a point cannot do without: one that is verified, one or two that warm up,
 # and three samples, short ones each after a call that settles.
 LEAST_CALLS = 6
@@ -16,9 +18,9 @@ LEAST_CALLS = 6
 class Took:
     """The seconds of a point that was run.
 
-    `start` grows with nothing: the process, its imports, verifying at small sizes.
-    `setup` are inputs and what is verified at full size, `call` a call. Where it was
-    stopped, `least` is what it took until then.
+    `start` grows with nothing: the process, its imports, compiling and verifying at
+    small sizes. `setup` are inputs and what is verified at full size, `call` a call.
+    Where it was stopped at its work, `least` is what that had taken.
     """
 
     start: float
@@ -26,12 +28,11 @@ class Took:
     call: float = 0.0
     least: float = 0.0
 
-    def at(self, ratio: float, growth: float) -> float:
-        """Predict the least seconds of the same at `ratio` times the length."""
+    def at(self, ratio: float, growth: float, calls: int = LEAST_CALLS) -> float:
+        """Predict the least seconds of the work at `ratio` times the length."""
         if self.least:
             return self.least * max(ratio, 1.0)
-        work = self.setup * ratio + LEAST_CALLS * self.call * ratio**growth
-        return self.start + work
+        return self.setup * ratio + calls * self.call * ratio**growth
 
 
 class Budget:
@@ -57,12 +58,17 @@ class Budget:
             return None
         return max(self.total - (self.clock() - self.start), 0.0)
 
-    def limit(self, points_left: int) -> float:
-        """Return the seconds that the next of so many points may take."""
+    def limit(self, points_left: int, *, first: bool = False) -> float:
+        """Return the seconds that the next of so many points may take.
+
+        The `first` of an implementation may take longer: what it compiles is kept.
+        """
+        point = max(self.point, COMPILING) if first else self.point
         left = self.left
         if left is None:
-            return self.point
-        return min(self.point, left, _SHARES * left / max(points_left, 1))
+            return point
+        share = 1.0 if first else max(_SHARES / max(points_left, 1), _PART)
+        return min(point, min(share, 1.0) * left)
 
 
 def seconds_of(text: str) -> float:

@@ -57,6 +57,7 @@ class Server:
         self.pinned: dict[str, Any] = {}
         self.call: Callable[[], object] | None = None
         self.latest, self.verified, self.copies = 0.0, 0.0, 1
+        self.working = False
         self.check = NOTHING
         self.core: dict[str, Any] | None = None
 
@@ -155,7 +156,8 @@ class Server:
         else:
             found = decoded(order["core"])
         self._judge(contender, lambda: found)
-        self.verified = time.monotonic()
+        self.verified, self.working = time.monotonic(), True
+        self._step("making inputs")
         return task, contender, dtype
 
     def _judge(self, contender: Contender, step: Callable[[], Check]) -> None:
@@ -189,7 +191,7 @@ class Server:
         self.pinned = self.held.enter_context(limited(threads))
 
     def _step(self, words: str) -> None:
-        self.say({"step": words})
+        self.say({"step": words, "working": self.working})
 
 
 def encoded(check: Check) -> dict[str, Any]:

@@ -11,7 +11,8 @@ from .workloads import Workload
 
 # Of `ssmref.cpu`, per thread: buffers of a tile of the scan, blocks of attention, and
 # of chunked forms a chunk with the states of so many heads; and positions of tokens.
-_TILE, _ONLINE_SOFTMAX, _HEADS, _POSITION = 64 * 1024, 100 * 1024, 8, 8
+_TILE, _ONLINE_SOFTMAX, _POSITION = 64 * 1024, 100 * 1024, 8
+_HEADS = {"mamba2.ssd": 8, "mamba3.siso": 4, "mamba3.mimo": 4}
 
 
 def op_bytes(workload: Workload, dtype: np.dtype, threads: int = 1) -> dict[str, int]:
@@ -60,9 +61,11 @@ def _workspace(workload: Workload, size: int, threads: int) -> int:
         return threads * _TILE
     if model == "attention.attention":
         return threads * _ONLINE_SOFTMAX + _POSITION * sizes.get("length", 1)
-    if workload.is_step or model not in ("mamba2.ssd", "mamba3.siso", "mamba3.mimo"):
+    if workload.is_step or model not in _HEADS:
         return 0
-    heads = min(_HEADS, -(-sizes["heads"] // threads))
+    heads = min(_HEADS[model], -(-sizes["heads"] // threads))
     states = heads * sizes["headdim"] * sizes["state"]
     chunk = CHUNK * (CHUNK + sizes["state"] + 2 * sizes["headdim"])
-    return threads * (chunk + states) * size
+    # Mamba-3 keeps the states that a sequence begins with beside those it ends with.
+    given = 0 if model == "mamba2.ssd" else state_numbers(model, **sizes)
+    return (threads * (chunk + states) + given) * size

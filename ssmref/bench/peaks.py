@@ -20,7 +20,7 @@ _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 def measured_call(
     call: Callable[[], Any] | None,
-) -> tuple[Any, dict[str, int | bool | None]]:
+) -> tuple[Any, dict[str, Any]]:
     """Make one call; return its result and the peaks while it was made.
 
     ``traced`` are bytes by tracemalloc. ``peak`` is the resident high-water mark;
@@ -31,15 +31,14 @@ def measured_call(
     gc.collect()
     _give_back_free_memory()
     pool = gpu_pool_bytes()
+    before = resident_bytes() if reset_peak() else None
     tracemalloc.start()
     try:
-        held = tracemalloc.get_traced_memory()[0]
-        before = resident_bytes() if reset_peak() else None
         result = call() if call else None
-        peak = peak_resident_bytes()
-        traced = tracemalloc.get_traced_memory()[1] - held
+        traced = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
+    peak = peak_resident_bytes()
     used = None if pool is None else (gpu_pool_bytes() or 0) - pool
     return result, {"traced": traced, "before": before, "peak": peak, "gpu_pool": used}
 

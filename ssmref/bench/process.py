@@ -37,7 +37,8 @@ class ChildError(Exception):
 class Child:
     """A fresh process that computes with so many threads.
 
-    `spent` are the seconds that it was waited for.
+    `spent` are the seconds that it was waited for, `started` those of them before it
+    was at its work: None until then.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Child:
     ):
         """Start it."""
         self.on_step, self.clock, self.spent = on_step, clock, 0.0
+        self.started: float | None = None
         self.errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the child
         self.process = subprocess.Popen(
             [sys.executable, "-m", "ssmref.bench.child"],
@@ -74,6 +76,8 @@ class Child:
                 answer = self._next(left, seconds)
                 if "step" not in answer:
                     return answer
+                if answer["working"] and self.started is None:
+                    self.started = self.spent + self.clock() - start
                 self.on_step(answer["step"])
         finally:
             self.spent += self.clock() - start

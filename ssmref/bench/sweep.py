@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from .book import Book
@@ -20,6 +21,7 @@ _SHARE_OF_MEMORY = 0.8
 PROCESS_BYTES = 300_000_000
 # A sample that was expected to take no longer than this is never cut short.
 _GRACE_SECONDS = 1.0
+_DIED = "its process ended while it was looked for"
 
 
 @dataclass(frozen=True)
@@ -100,28 +102,34 @@ class Sweep:
     def _resolved(
         self, tasks: Sequence[Task], names: Sequence[str]
     ) -> list[list[Point]]:
-        """Return the points of each task; every name is looked up in its own child."""
-        points: list[dict[str, Point]] = [{} for _ in tasks]
-        for name in names:
-            self._step(f"looking for {name}")
-            found = self._resolve(tasks, name)
-            for own, task, entries in zip(points, tasks, found, strict=True):
-                for entry in entries:
-                    absent = entry.pop("absent", "")
-                    known = {"implementation": entry.pop("name"), "absent": absent}
-                    point = Point(task, TIMES, **known, **entry)
-                    own.setdefault(point.implementation, point)
-        return [list(own.values()) for own in points]
+        """Return the points of each task, in the order of the names."""
+        self._step(f"looking for {', '.join(names)}")
+        found = self._resolve(tasks, names)
+        if found is None:  # one of them has ended the process: who?
+            alone = [self._resolve(tasks, [name]) for name in names]
+            parts = [
+                own or [[{"name": name, "absent": _DIED}]] * len(tasks)
+                for name, own in zip(names, alone, strict=True)
+            ]
+            found = [sum(own, []) for own in zip(*parts, strict=True)]
+        return [
+            list(
+                {p.implementation: p for p in map(partial(_point, task), own)}.values()
+            )
+            for task, own in zip(tasks, found, strict=True)
+        ]
 
-    def _resolve(self, tasks: Sequence[Task], name: str) -> list[list[dict[str, Any]]]:
-        every = [describe(task) for task in tasks]
-        threads = self.setting.threads
-        more = {"names": [name], "tasks": every, "threads": threads}
+    def _resolve(
+        self, tasks: Sequence[Task], names: Sequence[str]
+    ) -> list[list[dict[str, Any]]] | None:
+        """Ask a child who takes part in each task; None where it ends instead."""
+        threads, every = self.setting.threads, [describe(task) for task in tasks]
+        more = {"names": list(names), "tasks": every, "threads": threads}
         with Child(threads) as child:
             try:
                 return child.ask({"do": "resolve", **more})["resolved"]
-            except ChildError as error:
-                return [[{"name": name, "absent": f"its process {error}"}]] * len(tasks)
+            except ChildError:
+                return None
 
     def _group(self, points: list[Point]) -> Iterator[Finding]:
         """Yield what is found at these points, each written before."""
@@ -169,6 +177,12 @@ class Sweep:
         results = parts["outputs"] + parts["state"]
         return PROCESS_BYTES + copies * parts["inputs"] + results + own
 
+    def _limit(self, point: Point, before: int = 0) -> float:
+        """Return the seconds that a point may take; so many others are under way."""
+        first = (point.implementation, point.task.op) not in self.core
+        left = self.total - self.done - before
+        return self.limits.budget.limit(left, first=first)
+
     def _refused(self, point: Point, limit: float) -> Finding | None:
         """Return why a point is not tried, if it is not."""
         needed, most = self._needed(point), self._may_take()
@@ -180,7 +194,7 @@ class Sweep:
         predicted = self.book.predicted(point) or 0.0
         if limit <= 0:
             return Finding(point, TIMED_OUT, "not tried: the time was used up before")
-        if predicted > limit:
+        if predicted >= limit:
             words = f"at least {predicted:.2g} s, {limit:.2g} s are left for this point"
             return Finding(point, TIMED_OUT, f"predicted: {words}")
         return None
@@ -227,7 +241,7 @@ class Sweep:
                     yield _timed(racer)
 
     def _start(self, point: Point, stack: ExitStack, before: int) -> Racer | Finding:
-        limit = self.limits.budget.limit(self.total - self.done - before)
+        limit = self._limit(point, before)
         if refused := self._refused(point, limit):
             return refused
         self._at(point)
@@ -257,7 +271,7 @@ class Sweep:
     def _memory(self, points: list[Point]) -> Iterator[Finding]:
         """Yield the peaks of one contender."""
         for point in points:
-            limit = self.limits.budget.limit(self.total - self.done)
+            limit = self._limit(point)
             refused = self._refused(point, limit)
             if refused:
                 yield refused
@@ -298,16 +312,22 @@ class Sweep:
         self.on_progress(Progress(text, self.done, self.total, left))
 
 
+def _point(task: Task, entry: dict[str, Any]) -> Point:
+    more = {name: value for name, value in entry.items() if name != "name"}
+    return Point(task, TIMES, entry["name"], **more)
+
+
 def _took(child: Child, answer: dict[str, Any]) -> Took:
-    """Return what a point took so far; what is not the child's work is its start."""
-    setup, calls = answer["setup"], answer["calls"]
-    start = max(child.spent - setup - sum(calls), 0.0)
-    return Took(start, setup, calls[-1])
+    """Return what a point took so far."""
+    return Took(child.started or 0.0, answer["setup"], answer["calls"][-1])
 
 
 def _ended(point: Point, error: ChildError, child: Child) -> Finding:
     """Return a finding of a child that has ended, after its time or by itself."""
-    took = Took(0.0, least=child.spent) if error.status == TIMED_OUT else None
+    took = None
+    if error.status == TIMED_OUT:
+        start = child.spent if child.started is None else child.started
+        took = Took(start, least=child.spent - start)
     return Finding(point, error.status, str(error), took=took)
 
 

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from ..conformance.cases.case import Case
-from ..conformance.catalogue import cases_of
 from ..conformance.run import verify_case
 from ..conformance.truth import Truth, truth
 from ..conformance.vectors.parts import input_axes, output_axes
@@ -40,6 +39,9 @@ class Check:
 @lru_cache
 def check_core(function: Callable, op: str, dtype: np.dtype) -> Check:
     """Judge a function on the core cases of an op, as `ssmref verify` does."""
+    # All cases are made on import: too much for each of many short processes.
+    from ..conformance.catalogue import cases_of
+
     verdicts = [verify_case(function, case, dtype) for case in cases_of(op)]
     ran = [v for v in verdicts if v.status != NOT_PROVIDED]
     failed = [v for v in ran if v.status != PASSED]

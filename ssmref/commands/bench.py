@@ -1,20 +1,19 @@
 """The command ``ssmref bench``: how fast implementations are that are right."""
 
 import sys
-import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
+from .bench_setup import Line, begin, check_names, measured_rates, thread_count
+from .bench_suites import commands
 from .choice import check_known
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ..bench.rates import Rates
     from ..bench.run import Measurement, Settings
     from ..bench.workloads import Workload
 
@@ -121,19 +120,19 @@ def ops(
     from ..bench import report
     from ..bench.threads import limited
 
-    _check_names(implementations)
+    check_names("--impl", implementations)
     chosen = _resized(_chosen(ops, ids, groups), sizes)
     if only_list:
         _describe(chosen)
         return
-    count = _thread_count(threads)
+    count = thread_count(threads)
     records = _record_file(out)
     _check_folder("--markdown", markdown_path)
     console, names = Console(), implementations or DEFAULT
     with limited(count) as done:
         settings = _settings(dtype, count, rounds)
         console.print(report.rate_table(settings.rates))
-        written = _begin(records, settings, done)
+        written = begin(records, settings.rates, count, done)
         groups_found = [
             _show(console, _one(workload, names, settings, records, written))
             for workload in chosen
@@ -144,16 +143,6 @@ def ops(
     if markdown_path is not None:
         _write(markdown_path, report.markdown(groups_found, settings.rates))
     sys.exit(_status(every))
-
-
-def _check_names(names: tuple[str, ...]) -> None:
-    from ..bench.field import check_name
-
-    for name in names:
-        try:
-            check_name(name)
-        except ValueError as error:
-            raise click.UsageError(f"--impl: {error}") from error
 
 
 def _chosen(
@@ -201,14 +190,6 @@ def _describe(chosen: "Sequence[Workload]") -> None:
         click.echo(f"{w.id}  [{w.group}]{note}")
 
 
-def _thread_count(threads: int | None) -> int:
-    from ..bench.threads import usable_cpus
-
-    if threads is not None and threads > usable_cpus():
-        raise click.UsageError(f"--threads is {threads}; usable are {usable_cpus()}")
-    return threads or usable_cpus()
-
-
 def _record_file(out: Path | None) -> Path | None:
     """Return the file of this run; its folder is made, or the mistake is named."""
     from ..bench.records import run_folder
@@ -232,38 +213,14 @@ def _settings(dtype: str, threads: int, rounds: int) -> "Settings":
     """Measure the machine and return how to measure the ops."""
     import numpy as np
 
-    from ..bench import environment, rates
+    from ..bench import environment
     from ..bench.run import Settings
 
-    say = _Progress()
-    found: Rates = {}
-    say("rates of the machine")
-    for rate in rates.measure(threads):
-        found[rate.name] = rate
-        say(f"rates of the machine: {rate.name}")
-    say.done()
     return Settings(
-        *(np.dtype(dtype), threads, rounds, found),
+        *(np.dtype(dtype), threads, rounds, measured_rates(threads)),
         cache_bytes=environment.last_cache_bytes(),
         available_bytes=environment.available_bytes(),
     )
-
-
-def _begin(records: Path | None, settings: "Settings", done: dict[str, Any]) -> str:
-    """Write the environment and the rates; return the environment's id."""
-    from ..bench import environment
-    from ..bench.records import append
-    from ..bench.yardsticks.compile import compiler_version
-
-    details = environment.environment(done) | {"compiler": compiler_version()}
-    written = environment.identity(details)
-    if records is not None:
-        head = {"time": environment.now(), "environment": written}
-        append(records, {"kind": "environment", **head, "details": details})
-        rates = [asdict(rate) for rate in settings.rates.values()]
-        more = {"threads": settings.threads, "rates": rates}
-        append(records, {"kind": "rates", **head, **more})
-    return written
 
 
 def _one(
@@ -279,7 +236,7 @@ def _one(
     from ..bench.records import append
     from ..bench.run import record, run
 
-    say = _Progress(f"{workload.id}: ")
+    say = Line(f"{workload.id}: ")
     for found in run(workload, names, replace(settings, on_step=say)):
         if records is not None:
             append(records, record(found, written))
@@ -314,22 +271,5 @@ def _status(found: "Sequence[Measurement]") -> int:
     return 0 if measured and all(m.status != "wrong" for m in found) else 1
 
 
-class _Progress:
-    """A line on a terminal that says what goes on, without a thread of its own.
-
-    A bar would be drawn while something is timed.
-    """
-
-    def __init__(self, prefix: str = ""):
-        self.prefix, self.last = prefix, 0.0
-        self.shown = sys.stderr.isatty()
-
-    def __call__(self, words: str) -> None:
-        if self.shown and time.monotonic() - self.last > 0.1:
-            self.last = time.monotonic()
-            click.echo(f"\r\033[2K{self.prefix}{words}", nl=False, err=True)
-
-    def done(self) -> None:
-        """Take the line away."""
-        if self.shown:
-            click.echo("\r\033[2K", nl=False, err=True)
+for command in commands():
+    bench.add_command(command)

@@ -16,27 +16,25 @@ as near to the poles as Re A.
 """
 
 import numpy as np
-from numba import prange
 
+from ._items import Item
+from ._jobs import for_each
 from ._lanes import (
     INT64,
     kernel,
     lane_count,
     lane_count_of,
     micro_kernel,
-    parallel_kernel,
     use_wide_vectors,
 )
 from ._parts import vectors_like
-from ._threads import threads
 
 # Products of vectors whose sums, four numbers each, stay in registers together.
 PRODUCTS = 4
 # Constants of a pair: |a|^2, -2 Re a, then alpha and beta of each product.
 CONSTANTS = 2 + 2 * PRODUCTS
-# Nodes of a tile, and pairs times nodes below which a parallel region does not pay.
+# Nodes of a tile.
 NODES = 128
-SERIAL = 2**16
 
 
 def _plain_pairs(constants, at, pairs, s, s_at, sums, place, plane, vectors):
@@ -58,7 +56,7 @@ def _plain_pairs(constants, at, pairs, s, s_at, sums, place, plane, vectors):
 
 @micro_kernel(_plain_pairs)
 def _sum_pairs(lanes, constants, at, pairs, s, s_at, sums, place, plane, vectors):
-    """`_plain_pairs`: alpha and beta are summed apart, so that z comes in at the end."""
+    """`_plain_pairs`: alpha and beta are summed apart, so that z comes last."""
     builder = lanes.builder
 
     def vector(_, values):
@@ -110,9 +108,9 @@ def spectrum(dt, A, left, right, length, dtype):
         t = np.tan(angle[: nodes - nyquist])
     a = dt[:, None] * A
     v = dt[:, None] * left[:, None] * right[None]
-    small = t.size * A.size < SERIAL or threads() == 1
-    run = _run_serially if small else _run_in_parallel
-    run(_constants(a, v.reshape(-1, *A.shape)), len(left), t, out)
+    jobs, work = len(a) * -(-len(t) // NODES), 30 * t.size * A.size
+    constants = _constants(a, v.reshape(-1, *A.shape))
+    for_each(_run_tile, jobs, work, out.dtype, constants, len(left), t, out)
     if nyquist:
         out[:, -1] = np.sum(np.real(v[0, 0]), axis=1)
     return out
@@ -132,23 +130,11 @@ def _constants(a, v):
     return constants
 
 
-@parallel_kernel
-def _run_in_parallel(constants, size, t, out):
-    tiles = -(-len(t) // NODES)
-    for job in prange(len(constants) * tiles):
-        _run_tile(constants, size, t, out, job // tiles, job % tiles * NODES)
-
-
-@kernel
-def _run_serially(constants, size, t, out):
-    tiles = -(-len(t) // NODES)
-    for job in range(len(constants) * tiles):
-        _run_tile(constants, size, t, out, job // tiles, job % tiles * NODES)
-
-
-@kernel
-def _run_tile(constants, size, t, out, channel, first):
+@Item
+def _run_tile(constants, size, t, out, job):
     """Find K^ of a channel at some nodes."""
+    tiles = -(-len(t) // NODES)
+    channel, first = job // tiles, job % tiles * NODES
     nodes = min(NODES, len(t) - first)
     groups, state = constants.shape[1], constants.shape[2]
     s = vectors_like(t, NODES)
@@ -159,9 +145,7 @@ def _run_tile(constants, size, t, out, channel, first):
     for group in range(groups):
         at = (channel * groups + group) * state * CONSTANTS
         place = group * PRODUCTS * 2 * NODES
-        _sum_pairs(
-            constants.reshape(-1), at, state, s, 0, sums, place, NODES, vectors
-        )
+        _sum_pairs(constants.ravel(), at, state, s, 0, sums, place, NODES, vectors)
     r = sums.reshape(groups * PRODUCTS, 2, NODES)
     _eliminate(r, size)
     for i in range(nodes):

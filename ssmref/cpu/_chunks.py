@@ -28,10 +28,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ._blocks import (  # noqa: F401
+from ._blocks import (
     LINE,
-    _shuffle,
-    all_finite,
     inner,
     prefetch_rows,
     scale_rows,

@@ -146,7 +146,7 @@ def _stretch(y, x, taps, bias, activate, states, bounds, first, last):
 @parallel_kernel
 def _stretches(y, x, taps, bias, activate, states, bounds, tokens):
     length = y.shape[0]
-    for i in prange((length + TOGETHER - 1) // tokens):
+    for i in prange((length + tokens - 1) // tokens):
         last = min(length, (i + 1) * tokens)
         _stretch(y, x, taps, bias, activate, states, bounds, i * tokens, last)
 

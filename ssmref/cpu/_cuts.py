@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from ._diagonal_setup import raise_to
+from ._diagonal_setup import load_state, raise_to
 from ._lanes import kernel
-from ._threads import segments
+from ._threads import segments, threads
 
 
 def parts_of(rows, bounds, first_pass, shortest):
@@ -13,6 +13,18 @@ def parts_of(rows, bounds, first_pass, shortest):
     if rows == 0:
         return 1
     return segments(rows, int(length), first_pass=first_pass, shortest=shortest)
+
+
+def stripe_of(jobs, blocks, widest):
+    """Return how many of the blocks of each job to run together.
+
+    That is what leaves the busiest thread with the least, and then the most.
+    """
+
+    def cost(together):
+        return -(-jobs * -(-blocks // together) // threads()) * together
+
+    return min(range(max(1, widest), 0, -1), key=cost)
 
 
 @kernel
@@ -24,13 +36,30 @@ def cut(bounds, cuts, part):
 
 
 @kernel
-def carry(bounds, cuts, sequence, x, decay, starts, block):
-    """Replace the states that parts end with by those that they begin with, x first."""
+def carry_all(bounds, cuts, initial, states, decay, index):
+    """Replace the states that parts end with by those that they begin with.
+
+    Row i of `index` says which states of `initial`, if there are any, vector i has;
+    vectors share the decays evenly.
+    """
+    vectors, size = states.shape[1], decay.shape[2]
+    for row in range(len(bounds) - 1):
+        for vector in range(vectors):
+            x = np.zeros(2 * size)
+            if len(initial):
+                load_state(initial, row, index[vector], x, 0, size)
+            own = decay[vector * len(decay) // vectors]
+            _carry(bounds, cuts, row, x, own, states, vector)
+
+
+@kernel
+def _carry(bounds, cuts, sequence, x, decay, states, vector):
+    """Carry x through the parts of one sequence."""
     size = decay.shape[1]
     power = np.zeros((2, size))
     for part in range(sequence * cuts, (sequence + 1) * cuts):
         first, last = cut(bounds, cuts, part)
-        own = starts[part, block]
+        own = states[part, vector]
         if part % cuts < cuts - 1:
             raise_to(decay, last - first, power)
         for i in range(size):

@@ -20,7 +20,7 @@ Limit: 5 multiply-adds per token and state, at the rate of fused multiply-adds.
 
 import numpy as np
 
-from ._lanes import INT64, Value, kernel, lane_count_of, micro_kernel
+from ._lanes import INT64, Value, kernel, lane_count, lane_count_of, micro_kernel
 
 GROUP = 4
 # The planes of constants: a, a^GROUP, a^j b and c a^(j+1), real and imaginary part of
@@ -42,7 +42,7 @@ def _plain(group, reading):
         Constant i is at ``w_at + i plane`` of W, the parts of the state x_plane apart
         in X; U and Y hold a vector per token from `at` on.
         """
-        lanes = np.arange(lane_count_of(X))
+        lanes = np.arange(lane_count(X.dtype))
         const = [
             W[w_at + i * plane + lanes] + 1j * W[w_at + (i + 1) * plane + lanes]
             for i in range(0, PLANES, 2)
@@ -70,7 +70,9 @@ def _emit(group, reading):
             return lanes.load(W, builder.add(w_at, builder.mul(plane, INT64(i))))
 
         def pairs(first, count):
-            return [(constant(first + 2 * j), constant(first + 2 * j + 1)) for j in count]
+            return [
+                (constant(first + 2 * j), constant(first + 2 * j + 1)) for j in count
+            ]
 
         ((ar, ai),) = pairs(POWER if group > 1 else DECAY, range(1))
         b, c = (pairs(first, range(group)) for first in (DRIVE, READ))
@@ -108,7 +110,7 @@ _pass_tokens = micro_kernel(_plain(1, False))(_emit(1, False))
 def _plain_direct(group):
     def direct(K, k_at, U, Y, at, groups):
         """Set Y to what the inputs of a group of tokens contribute without a state."""
-        count = lane_count_of(U)
+        count = lane_count(U.dtype)
         taps = K[k_at : k_at + group * count].reshape(group, count)
         for first in range(at, at + groups * group * count, group * count):
             for j in range(group):
@@ -182,7 +184,7 @@ def advance(W, w_at, K, k_at, X, x_at, U, Y, at, tokens, plane, reading, *ask):
 
     From the given offsets on W is (PLANES, state, lanes), K (GROUP, lanes), X
     (2, state, lanes), and U and Y have a vector per token; `plane` is state times
-    lanes. `ask` are the first arguments of `_ask`, spread over the time that this takes.
+    lanes. `ask` is what `_ask` gets, spread over the time that this takes.
     """
     u, y, place, step, vectors, line = ask
     count = lane_count_of(U)
@@ -211,7 +213,7 @@ def _plain_take(tiles, place, plane, source, at, step, width, tokens):
 
     Tiles begin at `place` and lie `plane` apart; tokens of the source, `step`.
     """
-    count = lane_count_of(tiles)
+    count = lane_count(tiles.dtype)
     for first in range(0, width, count):
         valid, tile_at = min(count, width - first), place + first // count * plane
         rows = np.arange(tokens)[:, None] * step + np.arange(valid)
@@ -232,7 +234,7 @@ def take(lanes, tiles, place, plane, source, at, step, width, tokens):
 
 def _plain_put(tiles, place, plane, target, at, step, width, tokens):
     """Copy the first `width` lanes of tiles to each token: the opposite of `take`."""
-    count = lane_count_of(tiles)
+    count = lane_count(tiles.dtype)
     for first in range(0, width, count):
         valid, tile_at = min(count, width - first), place + first // count * plane
         rows = np.arange(tokens)[:, None] * step + np.arange(valid)

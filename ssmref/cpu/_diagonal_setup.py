@@ -4,15 +4,16 @@ Constants are found in double precision: what they lose stays in every token.
 """
 
 import numpy as np
-from numba import prange
 
 from ._diagonal import DECAY, DRIVE, GROUP, PLANES, POWER, READ
 from ._discretize import discretize
-from ._lanes import kernel, parallel_kernel
+from ._items import Item
+from ._jobs import for_each
+from ._lanes import kernel
 from ._parts import aligned
 
 
-def constants(dt, A, B, C, D, hold, owner, serial):
+def constants(dt, A, B, C, D, hold, owner):
     """Return W, K, see `advance`, and A_bar (2, state, lanes) of vectors of channels.
 
     Lane i of vector v has row ``owner[v, i]`` of A, or is padding where that is
@@ -22,24 +23,14 @@ def constants(dt, A, B, C, D, hold, owner, serial):
     W = aligned((vectors, PLANES * state * count), dt.dtype)
     K = aligned((vectors, GROUP * count), dt.dtype)
     decay = np.zeros((vectors, 2, state * count))
-    prepare = _prepare_serially if serial else _prepare_in_parallel
-    prepare(dt.astype(np.float64), A, B, C, D, hold, owner, W, K, decay)
+    inputs = (dt.astype(np.float64), A, B, C, D, hold, owner)
+    for_each(
+        _prepare, vectors, 100 * owner.size * state, dt.dtype, *inputs, W, K, decay
+    )
     return W, K, decay
 
 
-@parallel_kernel
-def _prepare_in_parallel(dt, A, B, C, D, hold, owner, W, K, decay):
-    for vector in prange(len(owner)):
-        _prepare(dt, A, B, C, D, hold, owner, W, K, decay, vector)
-
-
-@kernel
-def _prepare_serially(dt, A, B, C, D, hold, owner, W, K, decay):
-    for vector in range(len(owner)):
-        _prepare(dt, A, B, C, D, hold, owner, W, K, decay, vector)
-
-
-@kernel
+@Item
 def _prepare(dt, A, B, C, D, hold, owners, all_W, all_K, all_decay, vector):
     """Fill the constants of one vector of channels."""
     W, K, decay = all_W[vector], all_K[vector], all_decay[vector]

@@ -38,7 +38,10 @@ def turn(lanes, M, m_at, plane, x, x_at, new, new_at, u, count):
         mask = lanes.first(left)
         own = lanes.load(x, builder.add(x_at, at), mask)
         twisted = Value(lanes, builder.shuffle_vector(own.ir, own.ir, pairs))
-        places = [builder.add(builder.add(m_at, at), builder.mul(plane, INT64(p))) for p in range(4)]
+        places = [
+            builder.add(builder.add(m_at, at), builder.mul(plane, INT64(p)))
+            for p in range(4)
+        ]
         same, other, b, c = (lanes.load(M, place, mask) for place in places)
         value = lanes.fma(same, own, lanes.fma(other, twisted, b * u))
         lanes.store(value, new, builder.add(new_at, at), mask)
@@ -49,6 +52,43 @@ def turn(lanes, M, m_at, plane, x, x_at, new, new_at, u, count):
     turns = builder.sdiv(builder.add(count, INT64(lanes.count - 1)), INT64(lanes.count))
     *_, total = lanes.loop(turns, [INT64(0), count, lanes.constant(0.0)], body)
     return lanes.total(total)
+
+
+def _plain_dot(a, a_at, b, b_at, count):
+    """Return the sum of the products of two rows."""
+    return np.dot(a[a_at : a_at + count], b[b_at : b_at + count])
+
+
+@micro_kernel(_plain_dot, number=True)
+def dot(lanes, a, a_at, b, b_at, count):
+    """Four sums at a time: one would wait for itself."""
+    builder, one = lanes.builder, lanes.count
+    zeros = [lanes.constant(0.0)] * 4
+
+    def whole(_, values):
+        a_at, b_at, sums = values[0], values[1], values[2:]
+        new = []
+        for j, s in enumerate(sums):
+            places = (builder.add(at, INT64(j * one)) for at in (a_at, b_at))
+            x, z = (
+                lanes.load(p, place) for p, place in zip((a, b), places, strict=True)
+            )
+            new.append(lanes.fma(x, z, s))
+        return [*(builder.add(at, INT64(4 * one)) for at in (a_at, b_at)), *new]
+
+    def rest(_, values):
+        a_at, b_at, left, total = values
+        mask = lanes.first(left)
+        x, z = lanes.load(a, a_at, mask), lanes.load(b, b_at, mask)
+        places = [builder.add(at, INT64(one)) for at in (a_at, b_at)]
+        return [*places, builder.sub(left, INT64(one)), lanes.fma(x, z, total)]
+
+    turns = builder.sdiv(count, INT64(4 * one))
+    a_at, b_at, *sums = lanes.loop(turns, [a_at, b_at, *zeros], whole)
+    left = builder.sub(count, builder.mul(turns, INT64(4 * one)))
+    total = (sums[0] + sums[1]) + (sums[2] + sums[3])
+    turns = builder.sdiv(builder.add(left, INT64(one - 1)), INT64(one))
+    return lanes.total(lanes.loop(turns, [a_at, b_at, left, total], rest)[3])
 
 
 @kernel
@@ -98,7 +138,10 @@ def _drives(g_re, g_im, dt, B, b):
     step = np.float64(dt)
     for n in range(len(g_re)):
         re, im = step * B[2 * n], step * B[2 * n + 1]
-        b[2 * n], b[2 * n + 1] = g_re[n] * re - g_im[n] * im, g_re[n] * im + g_im[n] * re
+        b[2 * n], b[2 * n + 1] = (
+            g_re[n] * re - g_im[n] * im,
+            g_re[n] * im + g_im[n] * re,
+        )
 
 
 @kernel

@@ -11,25 +11,27 @@ from ._contract import choose
 from ._lanes import kernel, use_wide_vectors
 from ._math import cos, exp, expm1, sin
 
-
 # Where |z|^2 is no longer a normal number, (e^z - 1) / z is 1 to all digits.
 TINY = 1e-300
 
 
 def holds(method: str) -> bool:
-    """Return whether `method` is ``"zoh"``; it may be ``"bilinear"``, else ValueError."""
+    """Return whether `method` is ``"zoh"``, or raise ValueError: see `choose`."""
     choose("method", method, "zoh", "bilinear")
     return method == "zoh"
 
 
 def discrete(A: np.ndarray, dt: np.ndarray, method: str) -> tuple[np.ndarray, ...]:
-    """Return A_bar and what B is multiplied by; dt has the shape of A or one that fits."""
+    """Return A_bar and what B is multiplied by; dt and A are broadcast."""
     dt = dt.astype(np.float64)
     z = (dt * A.astype(np.complex128)).ravel()
     planes = np.stack([z.real, z.imag])
     a, g = np.empty_like(planes), np.empty_like(planes)
     discretize(planes, a, g, holds(method))
-    return tuple(p.T.copy().view(z.dtype).reshape(A.shape) for p in (a, g * np.broadcast_to(dt, A.shape).ravel()))
+    return tuple(
+        p.T.copy().view(z.dtype).reshape(A.shape)
+        for p in (a, g * np.broadcast_to(dt, A.shape).ravel())
+    )
 
 
 @kernel

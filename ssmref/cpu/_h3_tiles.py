@@ -9,7 +9,16 @@ import numpy as np
 
 from ._cuts import cut
 from ._diagonal import TILE, advance, put, take
-from ._lanes import INT64, kernel, lane_count_of, micro_kernel, use_wide_vectors
+from ._diagonal_setup import load_state, store_state
+from ._items import Item
+from ._lanes import (
+    INT64,
+    kernel,
+    lane_count,
+    lane_count_of,
+    micro_kernel,
+    use_wide_vectors,
+)
 from ._parts import vectors_like
 
 # Tokens whose sums the filter of the keys holds in registers.
@@ -19,7 +28,7 @@ TOKENS = 8
 def _plain_filter(tokens):
     def run(taps, t_at, width, keys, at, out, out_at, groups):
         """Set ``out[t] = sum_j taps[j] keys[t - j]`` for vectors, token by token."""
-        count = lane_count_of(keys)
+        count = lane_count(keys.dtype)
         weights = taps[t_at : t_at + width * count].reshape(width, count)
         for t in range(groups * tokens):
             rows = at + (t - np.arange(width))[:, None] * count + np.arange(count)
@@ -74,26 +83,33 @@ def key_of(k, bounds, shift_state, row, token, channel):
     return 0.0
 
 
-@kernel
+@Item
 def run_part(
-    q, k, v, y, bounds, cuts, shift, shift_state, starts, W, K, features, together,
-    reading, job
+    q, k, v, y, bounds, cuts, shift, shift_state, state, final, states, W, K, pairs,
+    features, together, reading, job
 ):  # fmt: skip
-    """Run a stripe of sets over one part; find y if `reading`.
+    """Run a stripe of sets over one part; find y and final states if `reading`.
 
-    A first pass begins with the zeros that are in `starts` and ends there.
+    States are as in `_s4d_kernels`.
     """
     count = lane_count_of(k)
-    stripes = -(-len(W) // together)
+    stripes, per_set = -(-len(W) // together), len(pairs) // len(W)
     part, first = job // stripes, job % stripes * together
-    sets = min(together, len(W) - first)
+    row, last_part = part // cuts, part % cuts == cuts - 1
+    sets, plane, X = min(together, len(W) - first), states.shape[2] // 2, states[part]
     channel = first * max(1, count // features) * features
     start, last = cut(bounds, cuts, part)
-    if reading or part % cuts < cuts - 1:
+    for b in range(first * per_set, (first + sets) * per_set):
+        if cuts == 1 and len(state):
+            load_state(state, row, pairs[b], X[b], 0, plane)
+    if reading or not last_part:
         _run_stripe(
-            *(q, k, v, y, bounds, part // cuts, start, last, shift, shift_state),
-            *(starts[part], W, K, features, first, sets, channel, reading),
+            *(q, k, v, y, bounds, row, start, last, shift, shift_state),
+            *(X, W, K, features, first, sets, channel, reading),
         )
+    for b in range(first * per_set, (first + sets) * per_set):
+        if reading and last_part:
+            store_state(X[b], 0, plane, final, row, pairs[b])
 
 
 @kernel
@@ -104,9 +120,8 @@ def _run_stripe(
     """Run some sets of heads from token `start` to `last`."""
     count, taps = lane_count_of(k), shift.shape[1]
     plane, before = TILE * count, (taps - 1) * count
-    parts = -(-features // count)
-    size = sets * parts * plane
-    width = max(1, count // features) * features
+    parts, width = -(-features // count), max(1, count // features) * features
+    size, block = sets * parts * plane, first * features * parts
     keys, weights = _with_history(
         k, bounds, shift_state, shift, row, start, channel, width, sets, parts
     )
@@ -117,22 +132,40 @@ def _run_stripe(
         tokens = min(TILE, last - tile)
         _load(k, keys, before, before + plane, tile, channel, width, sets, tokens)
         _load(v, values, 0, plane, tile, channel, width, sets, tokens)
-        if reading:
-            _load(q, queries, 0, plane, tile, channel, width, sets, tokens)
+        _load(q, queries, 0, plane, tile, channel, width, sets, tokens * reading)
         _filter(weights, keys, shifted, sets * parts, tokens, count)
         out[:] = 0.0
-        for block in range(sets * features * parts):
-            vector = block // (features * parts) * parts + block % parts
-            at, i = vector * plane, block // parts % features
-            U, Y, many = room[:plane], room[plane : 2 * plane], room[2 * plane :]
-            _spread(many, shifted, vector - block % parts, features, i, tokens, count)
-            _multiply(U, many, values[at:], tokens * count)
-            _advance(first * features * parts + block, X, W, K, U, Y, tokens, reading, k, y, tile * k.shape[1] + channel, sets * parts)
-            if reading:
-                _spread(many, queries, vector - block % parts, features, i, tokens, count)
-                _add_product(out[at:], many, Y, tokens * count)
+        for b in range(sets * features * parts):
+            _run_pairs(
+                *(shifted, values, queries, out, room, features, b, tokens, reading),
+                *(block + b, X, W, K, k, y, tile * k.shape[1] + channel, sets * parts),
+            )
         if reading:
             _store(out, plane, y, tile, channel, width, sets, tokens)
+
+
+@kernel
+def _run_pairs(
+    shifted, values, queries, out, room, features, b, tokens, reading, block, X, W, K,
+    k, y, at, vectors
+):  # fmt: skip
+    """Run one vector of pairs, the b-th of its stripe, over a tile."""
+    count = lane_count_of(k)
+    parts, plane, size = -(-features // count), TILE * count, tokens * count
+    head, i = b // (features * parts) * parts, b // parts % features
+    first = (head + b % parts) * plane
+    U, Y, many = room[:plane], room[plane : 2 * plane], room[2 * plane :]
+    _spread(many, shifted, head, features, i, tokens, count)
+    _multiply(U, many, values[first:], size)
+    own, states = block * len(W) // len(X), X.shape[1]
+    advance(
+        *(W.ravel(), own * W.shape[1], K.ravel(), own * K.shape[1]),
+        *(X.ravel(), block * states, U, Y, 0, tokens, states // 2, reading),
+        *(k.ravel(), y.ravel(), at, k.shape[1], vectors, b % vectors * TILE),
+    )
+    if reading:
+        _spread(many, queries, head, features, i, tokens, count)
+        _add_product(out[first:], many, Y, size)
 
 
 @kernel
@@ -142,13 +175,13 @@ def _load(x, tiles, place, plane, token, channel, width, sets, tokens):
     at, left = token * channels + channel, channels - channel
     if width == count:
         whole = min(sets * width, left)
-        take(tiles, place, plane, x.reshape(-1), at, channels, whole, tokens)
+        take(tiles, place, plane, x.ravel(), at, channels, whole, tokens)
         return
     step = -(-width // count) * plane
     for s in range(sets):
         own = min(width, left - s * width)
         at_own = at + s * width
-        take(tiles, place + s * step, plane, x.reshape(-1), at_own, channels, own, tokens)
+        take(tiles, place + s * step, plane, x.ravel(), at_own, channels, own, tokens)
 
 
 @kernel
@@ -158,12 +191,12 @@ def _store(tiles, plane, x, token, channel, width, sets, tokens):
     at, left = token * channels + channel, channels - channel
     if width == count:
         whole = min(sets * width, left)
-        put(tiles, 0, plane, x.reshape(-1), at, channels, whole, tokens)
+        put(tiles, 0, plane, x.ravel(), at, channels, whole, tokens)
         return
     step = -(-width // count) * plane
     for s in range(sets):
         own = min(width, left - s * width)
-        put(tiles, s * step, plane, x.reshape(-1), at + s * width, channels, own, tokens)
+        put(tiles, s * step, plane, x.ravel(), at + s * width, channels, own, tokens)
 
 
 @kernel
@@ -198,7 +231,9 @@ def _filter(weights, keys, shifted, vectors, tokens, count):
         tap, at, out = i * taps * count, i * longer + before, i * TILE * count
         _filter_groups(weights, tap, taps, keys, at, shifted, out, groups)
         if rest:
-            _filter_tokens(weights, tap, taps, keys, at + done, shifted, out + done, rest)
+            _filter_tokens(
+                weights, tap, taps, keys, at + done, shifted, out + done, rest
+            )
         for j in range(i * longer, at):
             keys[j] = keys[j + tokens * count]
 
@@ -240,14 +275,3 @@ def _add_product(out, a, b, size):
     use_wide_vectors()
     for i in range(size):
         out[i] += a[i] * b[i]
-
-
-@kernel
-def _advance(block, X, W, K, U, Y, tokens, reading, k, y, at, vectors):
-    """Advance the states of one vector of pairs over a tile."""
-    own, size = block * len(W) // len(X), X.shape[1]
-    advance(
-        *(W.reshape(-1), own * W.shape[1], K.reshape(-1), own * K.shape[1]),
-        *(X.reshape(-1), block * size, U, Y, 0, tokens, size // 2, reading),
-        *(k.reshape(-1), y.reshape(-1), at, k.shape[1], vectors, block % 8 * TILE),
-    )

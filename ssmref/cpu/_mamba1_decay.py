@@ -6,9 +6,9 @@ it is eight, two of them there::
 
     2^x = 2^n T[i] (r^2 + b r + k)          x = n + i / 32 + r,  |r| <= 1 / 64
 
-The quadratic is monic, 1 / k is in the table: as ``r (r + b) + k`` it needs one product.
-The remainder r comes from one instruction. The price is a rounding at 4.2 instead of 1:
-`tests/cpu/test_mamba1.py` bounds the error by 3 units of the last place.
+The quadratic is monic, 1 / k is in the table: as ``r (r + b) + k`` it needs one
+product. The remainder r comes from one instruction. The price is a rounding at 4.2
+instead of 1: the error is within 3 units of the last place.
 """
 
 from typing import Any
@@ -24,13 +24,17 @@ from ._math import exp2_bounded
 # reciprocal next to a number of float32: 2^0 is exactly 1.
 K, B = 4.1627116203308105, 2.8854141235351562
 
+# Three places from where the table, of numbers from 1 / k on, would leave the normal
+# numbers.
+MODERATE = 120.0
+
 # Adding this rounds to multiples of 1 / 32 and leaves them in the low bits.
 ROUND = 1.5 * 2**18
 EXPONENT = 18  # what is left of 32 multiples when shifted into the exponent, 23 up
 
 
 def decay_of(x: Value) -> Value:
-    """Return 2^x where ``-126 <= x < 127``; nothing is promised elsewhere.
+    """Return 2^x where ``|x| <= MODERATE``; nothing is promised elsewhere.
 
     Exactly 1 at 0; NaN comes out as NaN where AVX-512 is used.
     """

@@ -10,8 +10,10 @@ last.
 
 import numpy as np
 
+from . import _mamba1_shared as shared
+from . import _mamba1_wide as wide
 from ._lanes import kernel, lane_count
-from ._mamba1_kernels import LINE, Plan, scan_in_parallel, scan_share
+from ._mamba1_blocks import LINE, Plan
 from ._math import cos, exp, sin
 from ._threads import segments, threads
 
@@ -70,7 +72,7 @@ def _divide(inputs, options, bounds, workers):
 
 
 def _width(rows, vectors, workers):
-    """Return the number of vectors per block with which the last thread is done first."""
+    """Return with how many vectors per block the last thread is done first."""
 
     def busiest(width):
         blocks = rows * -(-vectors // width)
@@ -88,11 +90,12 @@ def _stretches(bounds, count):
     return edges[:, :-1].ravel(), edges[:, 1:].ravel()
 
 
-def _run(workers, *arguments):
+def _run(workers, inputs, plan, *arguments):
+    kernels = wide if plan.wide else shared
     if workers == 1:
-        scan_share(*arguments, 0, 1)
+        kernels.scan_share(inputs, plan, *arguments, 0, 1)
     else:
-        scan_in_parallel(*arguments, workers)
+        kernels.scan_all(inputs, plan, *arguments, workers)
 
 
 def _scan_split(workers, inputs, plan, stretches, state, y):

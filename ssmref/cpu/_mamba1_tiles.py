@@ -25,7 +25,6 @@ from ._math import (
     exp2_of,
     magnitude_of,
     silu_of,
-    sin_cos_of,
     softplus_of,
 )
 
@@ -36,7 +35,7 @@ TOGETHER = 8
 quiet = np.errstate(all="ignore")
 
 
-def _at(array: np.ndarray, place: int) -> np.ndarray:
+def vector_at(array: np.ndarray, place: int) -> np.ndarray:
     """Return the vector that begins at `place`."""
     return array[place : place + lane_count(array.dtype)]
 
@@ -117,7 +116,7 @@ def _plain_end(out, at, stride, tokens, y, channels, z, gated):
     """Write outputs, times silu(z) if `gated`."""
     for t in range(tokens):
         now = slice(at + t * stride, at + t * stride + channels)
-        out[now] = _at(y, t * lane_count(y.dtype))[:channels]
+        out[now] = vector_at(y, t * lane_count(y.dtype))[:channels]
         if gated:
             out[now] *= z[now] / (1 + np.exp(-z[now]))
 
@@ -139,6 +138,23 @@ def end(lanes, out, at, stride, tokens, y, channels, z, gated):
     lanes.loop(some, first, lambda _, now: body(times_silu, now))
     rest = builder.sub(tokens, some)
     lanes.loop(rest, first, lambda _, now: body(lambda value, _: value, now))
+
+
+def _plain_add_up(total, dt, tokens):
+    """Write the sum of the step sizes of a tile, per lane."""
+    total[:] = dt[: tokens * len(total)].reshape(tokens, -1).sum(axis=0)
+
+
+@micro_kernel(_plain_add_up)
+def add_up(lanes, total, dt, tokens):
+    """Emit `_plain_add_up`."""
+    one = INT64(lanes.count)
+
+    def body(t, values):
+        return [values[0] + lanes.load(dt, lanes.builder.mul(t, one))]
+
+    (value,) = lanes.loop(tokens, [lanes.constant(0.0)], body)
+    lanes.store(value, total, INT64(0))
 
 
 # States: state n lies at ``at + n lanes`` of h and A.
@@ -173,17 +189,17 @@ def _plain_advance(
     """Advance all states; add what C reads of them to y.
 
     B and C have a number per state, which all channels share, at ``b + t b_row + n``.
-    Where `moderate`, dt A log2(e) has to be within `decay_of`. Meanwhile lines of u,
+    Where `moderate`, dt A log2(e) has to suit `decay_of`. Meanwhile lines of u,
     dt, z and the output are fetched for the next tile: one per token and pass, from
     `line` on, `lines` in a row; rows lie `stride` apart from `ahead` on.
     """
     one = lane_count(h.dtype)
     for t in range(tokens):
         for n in range(states):
-            state, rate = _at(h, at + n * one), _at(A, at + n * one)
-            state *= np.exp2(_at(dt, t * one) * rate)
-            state += _at(dx, t * one) * B[b + t * b_row + n]
-            _at(y, t * one)[:] += C[c + t * c_row + n] * state
+            state, rate = vector_at(h, at + n * one), vector_at(A, at + n * one)
+            state *= np.exp2(vector_at(dt, t * one) * rate)
+            state += vector_at(dx, t * one) * B[b + t * b_row + n]
+            vector_at(y, t * one)[:] += C[c + t * c_row + n] * state
 
 
 @micro_kernel(_plain_advance)
@@ -191,26 +207,25 @@ def advance(lanes, h, A, at, states, dt, dx, y, tokens, B, b, b_row, C, c, *rest
     """Emit `_plain_advance`: passes for `TOGETHER` states, then for single ones."""
     c_row, moderate, *arrays, ahead, line, lines, stride = rest
     builder, fetch = lanes.builder, partial(_fetch, lanes, arrays, lines, stride)
-    values = [INT64(0), ahead, line]
-    for count, passes in (
-        (TOGETHER, builder.sdiv(states, INT64(TOGETHER))),
-        (1, builder.srem(states, INT64(TOGETHER))),
+    values, together = [INT64(0), ahead, line], INT64(TOGETHER)
+    short = builder.mul(states, moderate)
+    for count, power, times in (
+        (TOGETHER, decay_of, builder.sdiv(short, together)),
+        (1, decay_of, builder.srem(short, together)),
+        (1, exp2_of, builder.sub(states, short)),
     ):
-        short = builder.mul(passes, moderate)
-        long = builder.sub(passes, short)
-        for power, times in ((decay_of, short), (exp2_of, long)):
 
-            def one_pass(_, values, count=count, power=power):
-                n, *where = values
-                place = builder.add(at, builder.mul(n, INT64(lanes.count)))
-                where = _pass(
-                    *(lanes, count, power, (h, A, place), (dt, dx, y, tokens)),
-                    *((B, builder.add(b, n), b_row), (C, builder.add(c, n), c_row)),
-                    *(fetch, where),
-                )
-                return [builder.add(n, INT64(count)), *where]
+        def one_pass(_, values, count=count, power=power):
+            n, *where = values
+            place = builder.add(at, builder.mul(n, INT64(lanes.count)))
+            where = _pass(
+                *(lanes, count, power, (h, A, place), (dt, dx, y, tokens)),
+                *((B, builder.add(b, n), b_row), (C, builder.add(c, n), c_row)),
+                *(fetch, where),
+            )
+            return [builder.add(n, INT64(count)), *where]
 
-            values = lanes.loop(times, values, one_pass)
+        values = lanes.loop(times, values, one_pass)
 
 
 def _fetch(lanes: Lanes, arrays: list, lines, stride, row, line) -> list:
@@ -268,138 +283,3 @@ def _pass(lanes, count, power, own, tile, B_at, C_at, fetch, where) -> list:
     for p, state in zip(places, last[5:], strict=True):
         lanes.store(state, h, p)
     return last[3:5]
-
-
-@quiet
-def _plain_real(
-    h,
-    A,
-    at,
-    states,
-    dt,
-    dx,
-    y,
-    tokens,
-    B,
-    b,
-    b_state,
-    b_row,
-    C,
-    c,
-    c_state,
-    c_row,
-):
-    """Advance all states of channels that have B and C of their own: vectors."""
-    one = lane_count(h.dtype)
-    for n in range(states):
-        state, rate = _at(h, at + n * one), _at(A, at + n * one)
-        for t in range(tokens):
-            state *= np.exp2(_at(dt, t * one) * rate)
-            state += _at(dx, t * one) * _at(B, b + n * b_state + t * b_row)
-            _at(y, t * one)[:] += _at(C, c + n * c_state + t * c_row) * state
-
-
-@micro_kernel(_plain_real)
-def advance_real(lanes, h, A, at, states, dt, dx, y, tokens, B, b, *rest):
-    """Emit `_plain_real`, state by state."""
-    b_state, b_row, C, c, c_state, c_row = rest
-    add, one = lanes.builder.add, INT64(lanes.count)
-
-    def one_state(_, values):
-        at, b, c = values
-        rate = lanes.load(A, at)
-
-        def body(_, values):
-            now, b_now, c_now, state = values
-            drive = lanes.load(dx, now) * lanes.load(B, b_now)
-            decay = exp2_of(lanes.load(dt, now) * rate)
-            state = lanes.fma(decay, state, drive)
-            total = lanes.fma(state, lanes.load(C, c_now), lanes.load(y, now))
-            lanes.store(total, y, now)
-            return [add(now, one), add(b_now, b_row), add(c_now, c_row), state]
-
-        first = [INT64(0), b, c, lanes.load(h, at)]
-        lanes.store(lanes.loop(tokens, first, body)[3], h, at)
-        return [add(at, one), add(b, b_state), add(c, c_state)]
-
-    lanes.loop(states, [at, b, c], one_state)
-
-
-@quiet
-def _plain_complex(
-    h,
-    A,
-    at,
-    states,
-    dt,
-    dx,
-    y,
-    tokens,
-    B,
-    b,
-    b_state,
-    b_row,
-    C,
-    c,
-    c_state,
-    c_row,
-):
-    """Advance complex states as `_plain_real` does; y takes the real part of C h.
-
-    Imaginary parts lie as many states behind the real ones as there are states. The
-    parts of a rate are log2(e) Re A and Im A.
-    """
-    one = lane_count(h.dtype)
-    for n in range(states):
-        real, imaginary = _at(h, at + n * one), _at(h, at + (states + n) * one)
-        rate, speed = _at(A, at + n * one), _at(A, at + (states + n) * one)
-        for t in range(tokens):
-            b_now, c_now = b + n * b_state + t * b_row, c + n * c_state + t * c_row
-            B_now = _at(B, b_now) + 1j * _at(B, b_now + states * b_state)
-            C_now = _at(C, c_now) + 1j * _at(C, c_now + states * c_state)
-            step = _at(dt, t * one)
-            turn = np.cos(step * speed) + 1j * np.sin(step * speed)
-            state = np.exp2(step * rate) * turn * (real + 1j * imaginary)
-            state += _at(dx, t * one) * B_now
-            real[:], imaginary[:] = state.real, state.imag
-            _at(y, t * one)[:] += (C_now * state).real
-
-
-@micro_kernel(_plain_complex)
-def advance_complex(lanes, h, A, at, states, dt, dx, y, tokens, B, b, *rest):
-    """Emit `_plain_complex`, state by state."""
-    b_state, b_row, C, c, c_state, c_row = rest
-    add, mul, one = lanes.builder.add, lanes.builder.mul, INT64(lanes.count)
-    behind, b_behind, c_behind = (mul(states, x) for x in (one, b_state, c_state))
-
-    def one_state(_, values):
-        at, b, c = values
-        rates = lanes.load(A, at), lanes.load(A, add(at, behind))
-
-        def body(_, values):
-            now, b_now, c_now, *state = values
-            B_now = lanes.load(B, b_now), lanes.load(B, add(b_now, b_behind))
-            C_now = lanes.load(C, c_now), lanes.load(C, add(c_now, c_behind))
-            step, drive = lanes.load(dt, now), lanes.load(dx, now)
-            state = _turn(lanes, step, rates, state, [drive * part for part in B_now])
-            total = lanes.fma(C_now[0], state[0], lanes.load(y, now))
-            lanes.store(lanes.fma(C_now[1] * -1.0, state[1], total), y, now)
-            return [add(now, one), add(b_now, b_row), add(c_now, c_row), *state]
-
-        first = [INT64(0), b, c, lanes.load(h, at), lanes.load(h, add(at, behind))]
-        *_, real, imaginary = lanes.loop(tokens, first, body)
-        lanes.store(real, h, at)
-        lanes.store(imaginary, h, add(at, behind))
-        return [add(at, one), add(b, b_state), add(c, c_state)]
-
-    lanes.loop(states, [at, b, c], one_state)
-
-
-def _turn(lanes: Lanes, step, rates, state, drive) -> list:
-    """Return the real and the imaginary part of ``exp(dt A) h + drive``."""
-    size, (sin, cos) = exp2_of(step * rates[0]), sin_cos_of(step * rates[1])
-    x, y, (real, imaginary) = size * cos, size * sin, state
-    return [
-        lanes.fma(x, real, lanes.fma(y * -1.0, imaginary, drive[0])),
-        lanes.fma(x, imaginary, lanes.fma(y, real, drive[1])),
-    ]

@@ -2,16 +2,16 @@
 
 The limit. Per token and head, with Q tokens in a chunk, headdim P and state N::
 
-    2 N P       read-out of the state                 floating point operations
-    Q P         products inside the chunk (half of the square)
-    2 N P       update of the state
-    Q N / H     scores, once for the H heads of a group that a thread has
-    Q / 2       exps, each about 20 vector instructions per vector
-    8 P + ..    bytes: x and y; B and C are shared
+    2 N P      floating point operations that read the state
+    2 N P      that update it
+    Q P        inside the chunk: half of the square
+    Q N / H    for scores, once for the H heads of a group in a work item
+    Q / 2      exps, 20 operations on vectors each
+    8 P        bytes of x and y; B and C are shared by the heads
 
-With P = 64, N = 128, Q = 64 that is 37 thousand operations, 160 cycles of a core that
-does 230 in one, for 512 bytes: multiply-adds decide, and the products run at their
-rate. All else (decays, copies, the gate) takes a few per cent.
+With P = 64, N = 128, Q = 48, H = 6 these are 37 thousand operations, for 512 bytes:
+multiply-adds decide. The products take four fifths of the time, at their rate; reading
+x and writing y, whose rows lie pages apart, the decays and the copies take the rest.
 """
 
 from math import ceil
@@ -20,16 +20,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit, prange
 
-from ._blocks import prefetch_rows, transpose
+from ._blocks import all_finite, inner, prefetch_rows, transpose
 from ._chunks import (
     absorb,
     aligned,
-    all_finite,
     bound_decays,
     bounded,
     cumulate,
     fill_values,
-    inner,
     load_state,
     lower_products,
     make_room,

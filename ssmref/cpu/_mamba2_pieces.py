@@ -13,7 +13,8 @@ from ._threads import segments, threads
 CHUNK = 48
 # Bytes of the states of one work item: they stay in the second-level cache.
 STATES = 1 << 18
-# What the pass without outputs costs, and the fewest tokens that are worth a piece.
+# What the pass without outputs costs (measured: 0.28 to 0.47, more for larger states),
+# and the fewest tokens that are worth a piece.
 FIRST_PASS = 0.5
 SHORTEST = 4 * CHUNK
 

@@ -8,10 +8,10 @@ updated and multiplied with C in one go.
 import math
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
-from ._blocks import along
-from ._chunks import inner
+from ._blocks import along, inner
+from ._items import Item, call_item
 from ._lanes import micro_kernel, parallel_kernel, use_wide_vectors
 from ._mamba2_kernels import Call
 from ._math import silu, softplus
@@ -29,7 +29,9 @@ def advance(
     owners = np.full(len(state), -1)
     live = np.flatnonzero(rows >= 0)
     owners[rows[live]] = live
-    launch(step, state.size, call, state, new, owners, y)
+    arguments = call, state, new, owners, y
+    address = step_item.address(state.dtype, *arguments, 0)
+    launch(step, state.size, address, *arguments)
     return y, new
 
 
@@ -73,7 +75,16 @@ def advance_rows(
     lanes.loop(m, [], row)
 
 
-@njit(inline="always")
+@inner
+def copy_state(new, state):
+    """Copy a state."""
+    use_wide_vectors()
+    for p in range(state.shape[0]):
+        for n in range(state.shape[1]):
+            new[p, n] = state[p, n]
+
+
+@inner
 def skip_and_gate(call, y, row, head):
     """Add D x, and apply the gate."""
     use_wide_vectors()
@@ -86,11 +97,16 @@ def skip_and_gate(call, y, row, head):
         y[row, head, p] = value
 
 
-@inner
-def step_head(call, state, new, slot, row, head, y):
-    """Advance one head of one row of the batch, whose state is in `slot`."""
+@Item
+def step_item(call, state, new, owners, y, item):
+    """Advance one head of one slot, or copy it if no row of the batch owns the slot."""
     heads, width = call.x.shape[1:]
     groups, depth = call.B.shape[1:]
+    slot, head = item // heads, item % heads
+    row = owners[slot]
+    if row < 0:
+        copy_state(new[slot, head], state[slot, head])
+        return
     dt = call.dt[row, head] + call.bias[head]
     if call.smooth:
         dt = softplus(dt)
@@ -99,7 +115,7 @@ def step_head(call, state, new, slot, row, head, y):
     decay = math.exp(dt * call.A[head])
     group = head // (heads // groups)
     advance_rows(
-        *(new.reshape(-1), state.reshape(-1), (slot * heads + head) * width * depth),
+        *(new.reshape(-1), state.reshape(-1), item * width * depth),
         *(decay, call.B.reshape(-1), (row * groups + group) * depth),
         *(call.C.reshape(-1), call.x.reshape(-1), (row * heads + head) * width, dt),
         *(y.reshape(-1), width, depth),
@@ -108,12 +124,7 @@ def step_head(call, state, new, slot, row, head, y):
 
 
 @parallel_kernel
-def step(call, state, new, owners, y):
+def step(address, call, state, new, owners, y):
     """Advance the slots that have an owner, a row of the batch; copy the others."""
-    slots, heads = state.shape[:2]
-    for item in prange(slots * heads):
-        slot, head = np.int64(item) // heads, np.int64(item) % heads
-        if owners[slot] < 0:
-            new[slot, head] = state[slot, head]
-        else:
-            step_head(call, state, new, slot, owners[slot], head, y)
+    for item in prange(state.shape[0] * state.shape[1]):
+        call_item(address, (call, state, new, owners, y, np.int64(item)))

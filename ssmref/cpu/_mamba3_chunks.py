@@ -192,7 +192,8 @@ def _weigh(
     def body(v, _):
         j = builder.mul(v, INT64(lanes.count))
         past, rest, later, now = (
-            lanes.load(memory, builder.add(part, j)) for part in (high, low, scale, gamma)
+            lanes.load(memory, builder.add(part, j))
+            for part in (high, low, scale, gamma)
         )
         for r, row in enumerate(rows):
             exponent = (own[r][0] - past) + (own[r][1] - rest)
@@ -286,4 +287,3 @@ def recur(memory, desk, state, tokens, ends):
             for row in range(last if ends and t + 1 == tokens else first, last):
                 key = later * memory[desk.turned + row * depth + n]
                 add_scaled(memory, own, memory, desk.values + row * width, key, width)
-

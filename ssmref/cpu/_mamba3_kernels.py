@@ -10,18 +10,18 @@ headdim P, state N and S angles::
     3 S / R     exps and the like (tanh, sine, cosine), and the rotation, 6 S
     8 P + 4 S   bytes over R: x, y and angles; B and C are shared
 
-With P = 64, N = 128, S = 32, Q = 32 that is 39 thousand operations, of which a core does
-32 in a cycle: 1200 cycles, and 150 for the angles.
+With P = 64, N = 128, S = 32, Q = 32 that is 39 thousand operations, of which a core
+with AVX-512 does 32 in a cycle: 1200 cycles, and 150 for the angles.
 """
 
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import prange
+from numba import njit, prange
 
 from ._blocks import all_finite, inner, prefetch_rows, stay_small, transpose
 from ._chunks import aligned, bounded
-from ._lanes import parallel_kernel, use_wide_vectors
+from ._lanes import parallel_kernel
 from ._mamba3_chunks import (
     absorb,
     bound_decays,
@@ -31,14 +31,16 @@ from ._mamba3_chunks import (
     recur,
     score,
 )
+from ._mamba3_halves import from_halves, to_halves
 from ._mamba3_rows import (
     add_scaled,
     collect,
-    from_halves,
+    copy,
+    fill,
     gate,
     normalise,
     spread,
-    to_halves,
+    weigh,
 )
 from ._mamba3_turns import from_angles, rotate, to_angles
 from ._math import LOG2_E, sigmoid
@@ -112,21 +114,14 @@ def weigh_tokens(call, part, memory, desk, t, tokens, head):
 
     Their exponents become half of dt.
     """
-    use_wide_vectors()
+    stay_small()
     heads, known = call.heads, min(tokens + 1, part.end - t)
-    dt = memory[desk.half : desk.half + known]
-    now = memory[desk.now : desk.now + known]
-    before = memory[desk.before : desk.before + known]
-    exponents = memory[desk.exponents : desk.exponents + known]
     for i in range(known):
         at = (t + i) * heads + head
-        dt[i], now[i], exponents[i] = call.dt[at], call.trap[at], call.A[at]
-    for i in range(known):
-        before[i] = sigmoid(-now[i]) * dt[i]
-    for i in range(known):
-        now[i] = sigmoid(now[i]) * dt[i]
-        exponents[i] *= dt[i]
-        dt[i] *= 0.5
+        memory[desk.half + i] = call.dt[at]
+        memory[desk.now + i] = call.trap[at]
+        memory[desk.exponents + i] = call.A[at]
+    weigh(memory, desk.half, desk.now, desk.before, desk.exponents, known)
     if known == tokens:
         memory[desk.before + tokens] = 0
 
@@ -139,6 +134,7 @@ def weigh_rows(memory, desk, tokens):
     sum of the positive ones: no difference of sums is larger, and rounding must not
     make it so.
     """
+    stay_small()
     zero, total, rise = 0 * memory[desk.now], 0.0, 0.0
     for t in range(tokens):
         a = LOG2_E * np.float64(memory[desk.exponents + t])
@@ -147,15 +143,17 @@ def weigh_rows(memory, desk, tokens):
         gamma = memory[desk.now + t]
         scale = gamma + memory[desk.before + t + 1]
         zero += 0 * scale
+        memory[desk.high + t * desk.ranks] = total
+        low = total - np.float64(memory[desk.high + t * desk.ranks])
         for row in range(t * desk.ranks, (t + 1) * desk.ranks):
             memory[desk.high + row] = total
-            memory[desk.low + row] = total - np.float64(memory[desk.high + row])
+            memory[desk.low + row] = low
             memory[desk.gamma + row] = gamma
             memory[desk.scale + row] = scale
     return zero, total, rise
 
 
-@inner
+@njit(inline="always")
 def turn_rows(call, part, memory, desk, t, tokens, k):
     """Rotate the keys and queries of a chunk for one head."""
     pairs, step, head = call.pairs, call.heads * call.pairs, part.head + k
@@ -167,7 +165,7 @@ def turn_rows(call, part, memory, desk, t, tokens, k):
     )
 
 
-@inner
+@njit(inline="always")
 def fetch(call, part, t, tokens, head, y):
     """Bring into the cache what comes next: the outputs, the inputs of the next chunk.
 
@@ -197,7 +195,7 @@ def write_out(call, memory, desk, k, y, t, tokens, head):
     collect(y, at, step, memory, desk.out, gates + plane, tokens, ranks, width)
 
 
-@inner
+@njit(inline="always")
 def scan_chunk(call, part, state, memory, desk, k, t, tokens, finite, y):
     """Advance head k of a part over a chunk; return whether its state is finite."""
     heads, width, rows = call.heads, desk.width, tokens * desk.ranks
@@ -283,8 +281,7 @@ def keep(call, part, state, memory, desk, k, rows):
         *(ranks, depth, call.pairwise),
     )
     at = ((part.end - 1) * heads + part.head + k) * width
-    for p in range(width):
-        state.last_v[row * width + p] = call.x[at + p]
+    copy(state.last_v, row * width, 0, call.x, at, 0, 1, width)
 
 
 @inner
@@ -300,17 +297,14 @@ def load_options(call, memory, desk, head, k):
                 *(desk.ranks, depth, call.pairwise),
             )
         else:
-            for i in range(at, at + desk.ranks * depth):
-                memory[i] = 0
+            fill(memory, at, desk.ranks * depth, 0.0)
         at += desk.ranks * depth
     at = desk.factors + k * 3 * plane
     for factor in (call.mimo_x, call.mimo_z, call.mimo_o):
         if len(factor) > 0:
-            for i in range(plane):
-                memory[at + i] = factor[head * plane + i]
+            copy(memory, at, 0, factor, head * plane, 0, 1, plane)
         else:
-            for i in range(at, at + plane):
-                memory[i] = 1
+            fill(memory, at, plane, 1.0)
         at += plane
 
 
@@ -335,8 +329,7 @@ def load_head(call, part, state, memory, desk, k):
         at = (part.sequence * call.heads + part.head + k) * pairs
         from_angles(memory, turns, state.angle, at, pairs)
         return
-    for i in range(2 * pairs):
-        memory[turns + i] = state.turns[row * 2 * pairs + i]
+    copy(memory, turns, 0, state.turns, row * 2 * pairs, 0, 1, 2 * pairs)
 
 
 @inner
@@ -354,8 +347,7 @@ def store_head(call, part, state, memory, desk, k):
         *(width, depth, call.pairwise),
     )
     turns = desk.turns + k * 2 * pairs
-    for i in range(2 * pairs):
-        state.turns[row * 2 * pairs + i] = memory[turns + i]
+    copy(state.turns, row * 2 * pairs, 0, memory, turns, 0, 1, 2 * pairs)
 
 
 @inner
@@ -372,7 +364,7 @@ def scan_part(call, part, state, memory, desk, y):
         open_chunk(call, part, memory, desk, t, rows)
         for k in range(part.heads):
             finite[k] = scan_chunk(
-                *(call, part, state, memory, desk, k, t, tokens, finite[k], y)
+                call, part, state, memory, desk, k, t, tokens, finite[k], y
             )
             if part.reading and t + tokens == part.end:
                 keep(call, part, state, memory, desk, k, rows)
@@ -398,9 +390,7 @@ def scan(call, state, pieces, y, tokens, size, block, items):
             *(pieces[row, 0], pieces[row, 1], pieces[row, 2], pieces[row, 3]),
             *(pieces[row, 4], pieces[row, 5], head, heads, tokens, len(y) > 0),
         )
-        desk = make_desk(
-            *(size, call.ranks, call.depth, call.width, heads, call.pairs)
-        )
+        desk = make_desk(*(size, call.ranks, call.depth, call.width, heads, call.pairs))
         if part.start < part.stop:
             memory = aligned(desk.end, call.x)
             scan_part(call, part, state, memory, desk, y)

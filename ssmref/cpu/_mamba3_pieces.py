@@ -18,14 +18,14 @@ from ._threads import launch, segments
 ROWS = 32
 HEADS = 4
 # What the pass without outputs costs, and the fewest tokens that are worth a piece.
-FIRST_PASS = 0.5
-SHORTEST = 256
+FIRST_PASS = 0.55
+SHORTEST = 512
 
 
 def scan_sequences(call, bounds, given, last, y):
-    """Fill the outputs, flat as in `call`, and turn copies of states into the last ones.
+    """Fill the outputs, flat as in `call`, and the last states.
 
-    `given` and `last` are arrays (angle, ssm, k, v).
+    Both states are arrays (angle, ssm, k, v); the last one begins as a copy.
     """
     rows = (len(bounds) - 1) * call.heads
     longest = int(np.diff(bounds).max(initial=0))
@@ -37,20 +37,21 @@ def scan_in_pieces(call, bounds, given, last, y, count):
     """`scan_sequences` with every sequence in `count` pieces of time."""
     pieces = _pieces(bounds, count)
     rows = len(pieces), call.heads
+    ssm = last[1]
+    if count > 1:
+        ssm = np.zeros((*rows, call.width, call.depth), y.dtype)
+        ssm[::count] = given[1]
     turns = np.zeros((*rows, 2, call.pairs), y.dtype)
-    ends = (given[0], *given[2:], last[0], *last[2:])
-    if count == 1:
-        _run(call, State(*ends, last[1], turns, np.zeros(rows)), pieces, y)
-        return
-    ssm = np.zeros((*rows, call.width, call.depth), y.dtype)
+    ends = given[0], given[2], given[3], last[0], last[2], last[3]
     state = State(*ends, ssm, turns, np.zeros(rows))
-    ssm[::count] = given[1]
-    early = np.arange(len(pieces)) % count < count - 1
-    _run(call, state, pieces[early], y[:0])
-    _carry(state, count, call.pairwise)
-    ssm[::count] = given[1]
+    if count > 1:
+        early = np.arange(len(pieces)) % count < count - 1
+        _run(call, state, pieces[early], y[:0])
+        _carry(state, count, call.pairwise)
+        ssm[::count] = given[1]
     _run(call, state, pieces, y)
-    last[1][:] = ssm[count - 1 :: count]
+    if count > 1:
+        last[1][:] = ssm[count - 1 :: count]
 
 
 def _pieces(bounds, count):
@@ -83,30 +84,39 @@ def _run(call, state, pieces, y):
     launch(scan, work, call, flat, pieces, y, tokens, size, block, items)
 
 
+@np.errstate(all="ignore")
 def _carry(state, count, pairwise):
     """Turn states after pieces, run from zero, into true states before them.
 
     The state after the first one, which began with the true state, is true.
     """
-    kind = np.int32 if state.turns.itemsize == 4 else np.int64
     parts = (state.turns, state.ssm, np.exp2(state.total).astype(state.ssm.dtype))
     turns, ssm, decay = (a.reshape(-1, count, *a.shape[1:]) for a in parts)
     turn, h = turns[:, 0].copy(), ssm[:, 0].copy()
     for j in range(1, count):
-        local, angles = ssm[:, j].copy(), turns[:, j].copy()
-        ssm[:, j], turns[:, j] = h, turn
-        h = decay[:, j, :, None, None] * h + _rotated(local, turn, pairwise)
-        turn[:, :, 0] = (turn[:, :, 0].view(kind) + angles[:, :, 0].view(kind)).view(
-            turn.dtype
-        )
-        turn[:, :, 1] += angles[:, :, 1]
+        local = _rotated(ssm[:, j].copy(), turn, pairwise)
+        ssm[:, j], after = h, _sum(turn, turns[:, j])
+        turns[:, j], turn = turn, after
+        h = decay[:, j, :, None, None] * h + local
+
+
+def _sum(a, b):
+    """Add turns: integers, which wrap, and blots."""
+    total = a + b
+    integers = _integers(a) + _integers(b)
+    total[:, :, 0] = integers.view(a.dtype)
+    return total
+
+
+def _integers(turns):
+    kind = np.int32 if turns.itemsize == 4 else np.int64
+    return turns[:, :, 0].view(kind)
 
 
 def _rotated(h, turns, pairwise):
     """Return states (sequences, heads, headdim, state) rotated by turns."""
-    kind = np.int32 if h.itemsize == 4 else np.int64
     angles, middle = turns.shape[-1], h.shape[-1] // 2
-    part = turns[:, :, 0].view(kind) * 2.0 ** (-8 * h.itemsize)
+    part = _integers(turns) * 2.0 ** (-8 * h.itemsize)
     theta = (TURN * part + turns[:, :, 1])[:, :, None]
     cos, sin = np.cos(theta).astype(h.dtype), np.sin(theta).astype(h.dtype)
     first, second = slice(angles), slice(middle, middle + angles)

@@ -12,15 +12,20 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import prange
 
-from ._blocks import inner
+from ._blocks import along, inner, scale_rows
 from ._chunks import aligned
 from ._lanes import INT64, micro_kernel, parallel_kernel
 from ._mamba3_chunks import make_desk
+from ._mamba3_halves import from_halves
 from ._mamba3_kernels import Part, load_options, open_chunk, turn_rows, write_out
-from ._mamba3_rows import from_halves, spread
+from ._mamba3_rows import copy, fill, spread
 from ._mamba3_turns import from_angles, to_angles
 from ._math import exp, sigmoid
 from ._threads import launch
+
+# Rows of a state that share a load of a key.
+ROWS = 4
+
 
 class StepState(NamedTuple):
     """The states of all slots, flat."""
@@ -31,17 +36,13 @@ class StepState(NamedTuple):
     v: Any  # (slots, heads, headdim)
 
 
-# Vectors of a state that are in registers at a time.
-VECTORS = 4
-
-
 def _plain_advance(
     new, old, at, memory, factors, keys, queries, out, ranks, width, depth, decay
 ):
     """Set the new state of a head, (width, depth), and add its outputs, (ranks, width).
 
-    The old state decays; rows of factors times rows of keys, `ranks` of the token before
-    and of this one, are added.
+    The old state decays; rows of factors times rows of keys, `ranks` of this token
+    and of the one before, are added.
     """
     own = slice(at, at + width * depth)
     h = decay * old[own].reshape(width, depth)
@@ -58,82 +59,94 @@ def _plain_advance(
 def _advance(
     lanes, new, old, at, memory, factors, keys, queries, out, ranks, width, depth, decay
 ):
-    """Row by row; the new row is in the first-level cache when it is read out."""
-    builder, count = lanes.builder, INT64(lanes.count)
-    add, mul = builder.add, builder.mul
+    """A few rows at a time; they are in the first-level cache when they are read out.
 
-    def row(p, _):
-        first = add(at, mul(p, depth))
+    Rows beyond the last one repeat it, and compute the same once more.
+    """
+    builder = lanes.builder
+    terms = builder.mul(ranks, INT64(2))
+    tiles = builder.sdiv(builder.add(width, INT64(ROWS - 1)), INT64(ROWS))
 
-        def block(places, mask):
-            """Advance a few vectors of the row."""
-
-            def term(j, sums):
-                factor = lanes.broadcast(memory, add(add(factors, mul(j, width)), p))
-                own = add(keys, mul(j, depth))
-                given = (lanes.load(memory, add(own, c), mask) for c in places)
-                return [lanes.fma(factor, k, h) for k, h in zip(given, sums, strict=True)]
-
-            h = [decay * lanes.load(old, add(first, c), mask) for c in places]
-            h = lanes.loop(mul(ranks, INT64(2)), h, term)
-            for c, value in zip(places, h, strict=True):
-                lanes.store(value, new, add(first, c), mask)
-
-        def whole(i, _):
-            place = mul(i, INT64(VECTORS * lanes.count))
-            block([add(place, INT64(v * lanes.count)) for v in range(VECTORS)], None)
-            return []
-
-        def rest(i, _):
-            place = add(done, mul(i, count))
-            block([place], lanes.first(builder.sub(depth, place)))
-            return []
-
-        blocks = builder.sdiv(depth, INT64(VECTORS * lanes.count))
-        done = mul(blocks, INT64(VECTORS * lanes.count))
-        left = builder.sdiv(add(builder.sub(depth, done), builder.sub(count, INT64(1))), count)
-        lanes.loop(blocks, [], whole)
-        lanes.loop(left, [], rest)
-
-        def rank(r, _):
-            query = add(queries, mul(r, depth))
-
-            def part(i, sums):
-                place = mul(i, count)
-                mask = lanes.first(builder.sub(depth, place))
-                own = lanes.load(new, add(first, place), mask)
-                return [lanes.fma(own, lanes.load(memory, add(query, place), mask), sums[0])]
-
-            vectors = builder.sdiv(add(depth, builder.sub(count, INT64(1))), count)
-            (total,) = lanes.loop(vectors, [lanes.constant(0.0)], part)
-            place = builder.gep(memory, [add(add(out, mul(r, width)), p)])
-            builder.store(lanes.total(total), place)
-            return []
-
-        lanes.loop(ranks, [], rank)
+    def tile(i, _):
+        rows = _rows(builder, builder.mul(i, INT64(ROWS)), width)
+        firsts = [builder.add(at, builder.mul(row, depth)) for row in rows]
+        sources = [builder.add(factors, row) for row in rows]
+        targets = [builder.add(out, row) for row in rows]
+        _advance_tile(
+            *(lanes, new, old, firsts, memory, sources, width, keys, depth),
+            *(terms, decay),
+        )
+        _read_tile(lanes, new, firsts, memory, queries, depth, targets, width, ranks)
         return []
 
-    lanes.loop(width, [], row)
+    lanes.loop(tiles, [], tile)
+
+
+def _advance_tile(
+    lanes, new, old, firsts, memory, factors, step, keys, depth, terms, decay
+):
+    """Emit new rows of the state: old ones decayed, plus factors times keys."""
+    add, mul = lanes.builder.add, lanes.builder.mul
+
+    def part(place, _, mask):
+        def term(j, sums):
+            key = lanes.load(memory, add(add(keys, mul(j, depth)), place), mask)
+            places = [add(own, mul(j, step)) for own in factors]
+            given = (lanes.broadcast(memory, p) for p in places)
+            return [lanes.fma(f, key, h) for f, h in zip(given, sums, strict=True)]
+
+        places = [add(first, place) for first in firsts]
+        h = [decay * lanes.load(old, p, mask) for p in places]
+        for p, value in zip(places, lanes.loop(terms, h, term), strict=True):
+            lanes.store(value, new, p, mask)
+        return []
+
+    along(lanes, depth, [], part)
+
+
+def _read_tile(lanes, new, firsts, memory, queries, depth, targets, step, ranks):
+    """Emit the products of rows of the state with the query of each rank."""
+    add, mul = lanes.builder.add, lanes.builder.mul
+
+    def rank(r, _):
+        def part(place, sums, mask):
+            own = add(add(queries, mul(r, depth)), place)
+            query = lanes.load(memory, own, mask)
+            states = (lanes.load(new, add(first, place), mask) for first in firsts)
+            return [lanes.fma(h, query, s) for h, s in zip(states, sums, strict=True)]
+
+        sums = along(lanes, depth, [lanes.constant(0.0)] * ROWS, part)
+        for target, value in zip(targets, sums, strict=True):
+            place = lanes.builder.gep(memory, [add(target, mul(r, step))])
+            lanes.builder.store(lanes.total(value), place)
+        return []
+
+    lanes.loop(ranks, [], rank)
+
+
+def _rows(builder, first, width):
+    """Return the numbers of the rows of a tile."""
+    last = builder.sub(width, INT64(1))
+    rows = [builder.add(first, INT64(i)) for i in range(ROWS)]
+    inside = [builder.icmp_signed("<", row, last) for row in rows]
+    return [builder.select(c, r, last) for c, r in zip(inside, rows, strict=True)]
 
 
 @inner
 def load_values(call, old, memory, desk, b, slot, head):
-    """Fill the values, and behind the outputs those of both tokens times weights.
+    """Fill values and their weighted rows: of this token, then of the one before.
 
-    Return the decay.
+    The latter go behind the outputs. Return the decay.
     """
-    width, plane, at = desk.width, desk.ranks * desk.width, b * call.heads + head
-    dt, logit = call.dt[at], call.trap[at]
-    decay = exp(call.A[at] * dt)
-    before, gamma = sigmoid(-logit) * dt * decay, sigmoid(logit) * dt
-    early = (slot * call.heads + head) * width
-    spread(memory, desk.values, old.v, early, 0, desk.factors, 1, desk.ranks, width)
-    now = desk.values + plane
-    spread(memory, now, call.x, at * width, 0, desk.factors, 1, desk.ranks, width)
-    for i in range(plane):
-        memory[desk.out + plane + i] = before * memory[desk.values + i]
-        memory[desk.out + 2 * plane + i] = gamma * memory[now + i]
-        memory[desk.values + i] = memory[now + i]
+    width, ranks, at = desk.width, desk.ranks, b * call.heads + head
+    plane, early = ranks * width, (slot * call.heads + head) * width
+    decay = exp(call.A[at] * call.dt[at])
+    memory[desk.now] = sigmoid(call.trap[at]) * call.dt[at]
+    memory[desk.now + 1] = sigmoid(-call.trap[at]) * call.dt[at] * decay
+    values, out, weight = desk.values, desk.out + plane, desk.factors
+    spread(memory, values, call.x, at * width, 0, weight, 1, ranks, width)
+    spread(memory, values + plane, old.v, early, 0, weight, 1, ranks, width)
+    scale_rows(memory, out, plane, memory, values, plane, memory, desk.now, 2, plane)
     return decay
 
 
@@ -141,23 +154,18 @@ def load_values(call, old, memory, desk, b, slot, head):
 def load_keys(call, old, new, memory, desk, slot, head):
     """Bring keys and queries into the order of the state; keep the new keys.
 
-    They lie in `raw`: keys of the token before, of this one, then queries.
+    They go to `raw`: keys of this token, of the one before, then queries.
     """
-    heads, ranks, depth = call.heads, desk.ranks, desk.depth
-    rows = ranks * depth
-    for r in range(ranks):
-        at = ((slot * ranks + r) * heads + head) * depth
-        for n in range(depth):
-            memory[desk.raw + r * depth + n] = old.k[at + n]
-    for target, source in ((1, desk.turned), (2, desk.queries)):
-        from_halves(
-            *(memory, desk.raw + target * rows, depth, memory, source),
-            *(ranks, depth, call.pairwise),
-        )
-    for r in range(ranks):
-        at = ((slot * ranks + r) * heads + head) * depth
-        for n in range(depth):
-            new.k[at + n] = memory[desk.raw + rows + r * depth + n]
+    ranks, depth, raw = desk.ranks, desk.depth, desk.raw
+    rows, step = ranks * depth, call.heads * depth
+    at = (slot * ranks * call.heads + head) * depth
+    from_halves(memory, raw, depth, memory, desk.turned, ranks, depth, call.pairwise)
+    copy(new.k, at, step, memory, raw, depth, ranks, depth)
+    copy(memory, raw + rows, depth, old.k, at, step, ranks, depth)
+    target = raw + 2 * rows
+    from_halves(
+        memory, target, depth, memory, desk.queries, ranks, depth, call.pairwise
+    )
 
 
 @inner
@@ -181,8 +189,7 @@ def advance_head(call, old, new, y, b, slot, head):
         *(new.ssm, old.ssm, row * width * depth, memory, desk.out + ranks * width),
         *(desk.raw, desk.raw + 2 * own, desk.out, ranks, width, depth, decay),
     )
-    for p in range(width):
-        new.v[row * width + p] = call.x[at * width + p]
+    copy(new.v, row * width, 0, call.x, at * width, 0, 1, width)
     write_out(call, memory, desk, 0, y, b, 1, head)
 
 
@@ -196,11 +203,17 @@ def _step(call, old, new, y, rows):
         if slot >= 0:
             advance_head(call, old, new, y, b, slot, head)
         else:
-            at = item * call.width
-            for p in range(call.width):
-                y[at + p] = 0
+            fill(y, item * call.width, call.width, 0.0)
 
 
 def step(call, old, new, y, rows):
     """Advance the states of some slots, from the old arrays to the new ones."""
-    launch(_step, 4 * len(rows) * call.heads * call.width * call.depth, call, old, new, y, rows)
+    launch(
+        _step,
+        4 * len(rows) * call.heads * call.width * call.depth,
+        call,
+        old,
+        new,
+        y,
+        rows,
+    )

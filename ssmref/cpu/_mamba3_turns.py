@@ -12,9 +12,12 @@ Coordinates stand in halves here: pair i is (i, i + state / 2), whatever the pai
 """
 
 import math
+from typing import Any, NamedTuple
+
 import numpy as np
 
 from ._blocks import inner, stay_small
+from ._chunks import _vectors
 from ._formulas import _sin_cos_reduced, _turned, tanh_of
 from ._lanes import DOUBLE, INT64, Lanes, Value, micro_kernel
 
@@ -54,14 +57,11 @@ def _from_angles(lanes, turns, at, angle, a_at, count):
         own = lanes.load(angle, builder.add(a_at, place), mask)
         part = _converted(own, wide) * (1 / TURN)
         part = part - wide.call("rint", part)
-        integer = builder.fptosi(_scaled(lanes, part), lanes.bits_type)
-        blot = _converted(part * 0.0, lanes)
-        place = builder.add(at, place)
-        lanes.store(lanes.from_bits(integer), turns, place, mask)
-        lanes.store(blot, turns, builder.add(place, count), mask)
+        turned = _integers(lanes, part), _converted(part * 0.0, lanes)
+        _store_turns(lanes, turns, builder.add(at, place), count, mask, *turned)
         return []
 
-    lanes.loop(_blocks(lanes, count), [], body)
+    lanes.loop(_vectors(lanes, count), [], body)
 
 
 def _plain_to_angles(angle, a_at, turns, at, count):
@@ -78,14 +78,13 @@ def _to_angles(lanes, angle, a_at, turns, at, count):
     def body(i, _):
         place, mask = _block(lanes, i, count)
         own = builder.add(at, place)
-        integer = lanes.bits(lanes.load(turns, own, mask))
-        blot = lanes.load(turns, builder.add(own, count), mask)
+        integer, blot = _load_turns(lanes, turns, own, count, mask)
         part = Value(wide, builder.uitofp(integer, wide.type))
         result = _converted(part * (TURN / 2.0 ** _bits(lanes)), lanes) + blot
         lanes.store(result, angle, builder.add(a_at, place), mask)
         return []
 
-    lanes.loop(_blocks(lanes, count), [], body)
+    lanes.loop(_vectors(lanes, count), [], body)
 
 
 def _bits(lanes):
@@ -98,12 +97,6 @@ def _block(lanes, i, count):
     return place, lanes.first(lanes.builder.sub(count, place))
 
 
-def _blocks(lanes, count):
-    """Return how many vectors hold `count` numbers."""
-    more = lanes.builder.add(count, INT64(lanes.count - 1))
-    return lanes.builder.sdiv(more, INT64(lanes.count))
-
-
 def _converted(value, lanes):
     """Return a vector with its numbers in the precision of `lanes`."""
     if value.lanes.element == lanes.element:
@@ -112,10 +105,11 @@ def _converted(value, lanes):
     return Value(lanes, change(value.ir, lanes.type))
 
 
-def _scaled(lanes, part):
-    """Return a fraction, at most a half, times the turn; an integer fits, NaN too."""
+def _integers(lanes, part):
+    """Return fractions, at most a half, as integers; NaN as any."""
     inside = part.lanes.select(part < 0.5, part, -0.5)
-    return (inside * 2.0 ** _bits(lanes)).ir
+    scaled = inside * 2.0 ** _bits(lanes)
+    return lanes.builder.fptosi(scaled.ir, lanes.bits_type)
 
 
 # Rotation
@@ -129,8 +123,9 @@ def _plain_rotate(
 
     In `memory`, `raw` and `out` have keys, rows of `state` coordinates in halves,
     `ranks` rows per token, then after `plane` queries; the turns are at `at`; `bias`
-    has `ranks` rows for keys, then for queries. Token t turns by ``half[t] tanh(angles)``, `count` angles ``a_step`` apart.
-    Coordinates beyond the angles, in either half, pass with their bias.
+    has `ranks` rows for keys, then for queries. Token t turns by the tanh of `count`
+    angles, `a_step` apart, times ``half[t]``. Coordinates beyond the angles, in either
+    half, pass with their bias.
     """
     pairs, middle = np.arange(count), state // 2
     for row in range(2 * tokens * ranks):
@@ -162,6 +157,51 @@ def _plain_advance(turns, at, count, half, angles):
     _set(turns, at, count, new, blots)
 
 
+class _Rows(NamedTuple):
+    """Where the rows of keys and queries are, for an emitter."""
+
+    lanes: Any
+    memory: Any
+    out: Any
+    raw: Any
+    plane: Any
+    bias: Any
+    ranks: Any
+    state: Any
+
+    def write(self, row, place, mask, turned):
+        """Write a vector of pairs of all rows of a token, as `turned` returns them.
+
+        The token has its first row at `row`; return where the next one has it.
+        """
+        add = self.lanes.builder.add
+
+        def rank(_, rows):
+            keys, *shifts = rows
+            for source, shift in zip(
+                (keys, add(keys, self.plane)), shifts, strict=True
+            ):
+                self._write_pair(add(source, place), add(shift, place), mask, turned)
+            return [add(own, self.state) for own in rows]
+
+        sides = self.lanes.builder.mul(self.ranks, self.state)
+        start = [row, self.bias, add(self.bias, sides)]
+        return self.lanes.loop(self.ranks, start, rank)[0]
+
+    def _write_pair(self, source, shift, mask, turned):
+        lanes, memory, add = self.lanes, self.memory, self.lanes.builder.add
+        middle = lanes.builder.sdiv(self.state, INT64(2))
+        given = add(self.raw, source)
+        pair = (
+            lanes.load(memory, add(given, half), mask)
+            + lanes.load(memory, add(shift, half), mask)
+            for half in (INT64(0), middle)
+        )
+        target = add(self.out, source)
+        for half, value in zip((INT64(0), middle), turned(*pair), strict=True):
+            lanes.store(value, memory, add(target, half), mask)
+
+
 @micro_kernel(_plain_rotate)
 def _rotate(
     lanes, memory, out, raw, plane, bias, at, angles, a_at, a_step, half, tokens,
@@ -169,76 +209,60 @@ def _rotate(
 ):  # fmt: skip
     """Keep the turns of a vector of angles in registers over all tokens."""
     builder = lanes.builder
-    middle = builder.sdiv(state, INT64(2))
+    rows = _Rows(lanes, memory, out, raw, plane, bias, ranks, state)
+    rest = builder.sub(builder.sdiv(state, INT64(2)), count)
 
-    def pairs(row, place, mask):
-        """Return where a row of keys and one of queries begin, and biased pairs."""
-        sides = ((row[0], row[1]), (builder.add(row[0], plane), row[2]))
-        return [
-            (
-                builder.add(builder.add(out, source), place),
-                *(
-                    lanes.load(memory, builder.add(builder.add(raw, source), k), mask)
-                    + lanes.load(memory, builder.add(shift, k), mask)
-                    for k in (place, builder.add(place, middle))
-                ),
-            )
-            for source, shift in sides
-        ]
-
-    def ranks_of(row, place, mask, turned):
-        """Write the rows of a token; return where the next one has its rows."""
-
-        def rank(_, row):
-            for target, a, b in pairs(row, place, mask):
-                a, b = turned(a, b)
-                lanes.store(a, memory, target, mask)
-                lanes.store(b, memory, builder.add(target, middle), mask)
-            return [builder.add(own, state) for own in row]
-
-        start = [row, bias, builder.add(bias, builder.mul(ranks, state))]
-        return lanes.loop(ranks, start, rank)[0]
-
-    def half_of(t):
-        return lanes.broadcast(memory, builder.add(half, t))
-
-    def turn_block(i, _):
+    def turn(i, _):
         place, mask = _block(lanes, i, count)
         own = builder.add(at, place)
-        blotted = builder.add(own, count)
 
         def token(t, values):
-            turn, blot, row = values
             angle = builder.add(builder.mul(t, a_step), builder.add(a_at, place))
-            part = tanh_of(lanes.load(angles, angle, mask)) * half_of(t)
-            part = part - lanes.call("rint", part)
-            blot = lanes.fma(part, 0.0, blot)
-            integer = builder.fptosi(_scaled(lanes, part), lanes.bits_type)
-            turn = builder.add(turn, integer)
-            sin, cos = _sin_cos(lanes, turn, blot)
-            rotated = lambda a, b: (a * cos - b * sin, a * sin + b * cos)  # noqa: E731
-            return [turn, blot, ranks_of(row, place, mask, rotated)]
+            part = tanh_of(lanes.load(angles, angle, mask))
+            part = part * lanes.broadcast(memory, builder.add(half, t))
+            turned = _advance(lanes, values[0], values[1], part)
+            row = rows.write(values[2], place, mask, _turn(lanes, *turned))
+            return [*turned, row]
 
-        turn = lanes.bits(lanes.load(memory, own, mask))
-        start = [turn, lanes.load(memory, blotted, mask), INT64(0)]
-        turn, blot, _ = lanes.loop(tokens, start, token)
-        lanes.store(lanes.from_bits(turn), memory, own, mask)
-        lanes.store(blot, memory, blotted, mask)
+        start = _load_turns(lanes, memory, own, count, mask)
+        *turned, _ = lanes.loop(tokens, [*start, INT64(0)], token)
+        _store_turns(lanes, memory, own, count, mask, *turned)
         return []
 
-    def pass_block(i, _):
+    def move(i, _):
         place, mask = _block(lanes, i, rest)
         place = builder.add(place, count)
-
-        def token(_, row):
-            return [ranks_of(row[0], place, mask, lambda a, b: (a, b))]
-
-        lanes.loop(tokens, [INT64(0)], token)
+        lanes.loop(
+            *(tokens, [INT64(0)]),
+            lambda _, row: [rows.write(row[0], place, mask, lambda *pair: pair)],
+        )
         return []
 
-    rest = builder.sub(middle, count)
-    lanes.loop(_blocks(lanes, count), [], turn_block)
-    lanes.loop(_blocks(lanes, rest), [], pass_block)
+    lanes.loop(_vectors(lanes, count), [], turn)
+    lanes.loop(_vectors(lanes, rest), [], move)
+
+
+def _load_turns(lanes, turns, at, count, mask):
+    """Return integers and blots."""
+    integers = lanes.bits(lanes.load(turns, at, mask))
+    return integers, lanes.load(turns, lanes.builder.add(at, count), mask)
+
+
+def _store_turns(lanes, turns, at, count, mask, integers, blots):
+    lanes.store(lanes.from_bits(integers), turns, at, mask)
+    lanes.store(blots, turns, lanes.builder.add(at, count), mask)
+
+
+def _advance(lanes, turn, blot, part):
+    """Return a turn and its blot after one more part of a turn."""
+    part = part - lanes.call("rint", part)
+    return lanes.builder.add(turn, _integers(lanes, part)), lanes.fma(part, 0.0, blot)
+
+
+def _turn(lanes, turn, blot):
+    """Return what rotates a pair of coordinates."""
+    sin, cos = _sin_cos(lanes, turn, blot)
+    return lambda a, b: (a * cos - b * sin, a * sin + b * cos)
 
 
 def _sin_cos(lanes, turn, blot):

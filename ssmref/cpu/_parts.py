@@ -1,4 +1,4 @@
-"""What kernels of complex systems get: real views, aligned arrays, none for no array."""
+"""What kernels of complex systems get: real views and aligned arrays."""
 
 from typing import Any
 
@@ -18,12 +18,12 @@ def optional(array: np.ndarray | None, like: np.ndarray, *shape: int) -> np.ndar
 
 def parts(array: np.ndarray) -> np.ndarray:
     """Return the real and imaginary parts side by side, ready for a kernel."""
-    return ready(array).view(array.real.dtype)
+    return ready(array).view(np.real(array).dtype)
 
 
 def planes(array: np.ndarray, dtype: Any = np.float64) -> np.ndarray:
     """Return (2, *shape): a plane of real and one of imaginary parts."""
-    return np.stack([array.real, array.imag]).astype(dtype, copy=False)
+    return np.stack([np.real(array), np.imag(array)]).astype(dtype, copy=False)
 
 
 def aligned(shape: tuple[int, ...], dtype: Any) -> np.ndarray:

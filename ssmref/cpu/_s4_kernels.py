@@ -9,23 +9,22 @@ dense matrix, so parts are long.
 """
 
 import numpy as np
-from numba import prange
 
-from ._cuts import cut, parts_of
+from ._cuts import cut, parts_of, stripe_of
 from ._diagonal import CHUNK, put, take
-from ._lanes import kernel, lane_count, lane_count_of, parallel_kernel
+from ._items import Item
+from ._jobs import for_each
+from ._lanes import kernel, lane_count, lane_count_of
 from ._parts import aligned, vectors_like
 from ._s4_sweep import sweep
-from ._s4_system import SINGULAR, RANKS, dense_of, fill_system, rows_of_system
-from ._s4d_kernels import stripe_of
-from ._threads import threads
+from ._s4_system import RANKS, SINGULAR, dense_of, fill_system, rows_of_system
 
-# Tokens times states below which a parallel region does not pay.
-SERIAL = 2**16
 # A pass without output costs as much as one with it. A power of a dense matrix costs as
 # much as so many tokens times the square of the state.
 FIRST_PASS = 1.0
 POWER = 76
+# Vectors of channels that are copied together: longer runs of memory.
+WIDEST = 8
 
 
 def scan(u, dt, A, B, C, D, P, bounds, initial, cuts=None):
@@ -38,25 +37,25 @@ def scan(u, dt, A, B, C, D, P, bounds, initial, cuts=None):
     channels, state = len(A), A.shape[1] // 2
     blocks, shortest = -(-channels // count), 512 + POWER * state**2
     cuts = cuts or parts_of(sequences * blocks, bounds, FIRST_PASS, shortest)
-    small = u.size * state < SERIAL or threads() == 1
     W = aligned((blocks, state * rows_of_system(len(P)) * 2 * count), u.dtype)
-    exists = np.zeros(blocks * count, np.bool_)
-    prepare = _prepare_serially if small else _prepare_in_parallel
-    prepare(dt, A, B, C, P, W, count, exists)
+    exists = np.zeros(channels, np.bool_)
+    systems = (dt, A, B, C, P, W, count, exists)
+    for_each(_prepare, channels, 100 * W.size, u.dtype, *systems)
     if not exists.all():
         raise ValueError(SINGULAR)
     states = aligned((sequences, cuts, blocks, 2 * state * count), u.dtype)
     skip, y = aligned((blocks * count,), u.dtype), np.empty_like(u)
     skip[: len(D)] = D
-    vectors = stripe_of(sequences * cuts, blocks)
-    run = _run_serially if small else _run_in_parallel
+    vectors = stripe_of(sequences * cuts, blocks, WIDEST)
+    jobs = sequences * cuts * -(-blocks // vectors)
+    work, run = 16 * u.size * state, (u, y, bounds, states, W, len(P), skip, vectors)
     if cuts > 1:
-        run(u, y, bounds, states, W, len(P), skip, vectors, False)
+        for_each(_run, jobs, work, u.dtype, *run, False)
         _carry(bounds, dense_of(dt, A, P), initial, states, count)
     elif len(initial):
         states[:, 0] = to_planes(initial, count)
-    run(u, y, bounds, states, W, len(P), skip, vectors, True)
-    return y, from_planes(states[:, -1], channels, count)
+    for_each(_run, jobs, work, u.dtype, *run, True)
+    return y, from_planes(states[:, -1], channels, state)
 
 
 def to_planes(states, count):
@@ -64,16 +63,16 @@ def to_planes(states, count):
     rows, channels, state = states.shape
     padded = np.zeros((rows, -(-channels // count) * count, state), states.dtype)
     padded[:, :channels] = states
-    x = padded.reshape(rows, -1, count, state).swapaxes(2, 3)
+    x = padded.reshape(rows, padded.shape[1] // count, count, state).swapaxes(2, 3)
     return np.stack([x.real, x.imag], axis=2).reshape(*x.shape[:2], 2 * state * count)
 
 
-def from_planes(states, channels, count):
+def from_planes(states, channels, state):
     """Return the opposite of `to_planes`."""
-    rows, blocks = states.shape[:2]
-    x = states.reshape(rows, blocks, 2, -1, count).swapaxes(3, 4)
-    x = x[:, :, 0] + states.dtype.type(1) * 1j * x[:, :, 1]
-    return np.array(x.reshape(rows, blocks * count, -1)[:, :channels], order="C")
+    (rows, blocks, _), count = states.shape, lane_count(states.dtype)
+    x = states.reshape(rows, blocks, 2, state, count).swapaxes(3, 4)
+    x = x[:, :, 0] + 1j * x[:, :, 1]
+    return np.array(x.reshape(rows, blocks * count, state)[:, :channels], order="C")
 
 
 def _carry(bounds, dense, initial, states, count):
@@ -85,9 +84,10 @@ def _carry(bounds, dense, initial, states, count):
         if len(initial):
             x[:] = np.concatenate([initial[s].real, initial[s].imag], axis=1)
         shortest = (bounds[s + 1] - bounds[s]) // cuts
-        power = np.linalg.matrix_power(dense, shortest)
+        with np.errstate(all="ignore"):
+            power = np.linalg.matrix_power(dense, shortest)
         for k in range(cuts):
-            ends = from_planes(states[s, k][None], channels, count)[0]
+            ends = from_planes(states[s, k][None], channels, size // 2)[0]
             halves = np.split(x, 2, axis=1)
             states[s, k] = to_planes((halves[0] + 1j * halves[1])[None], count)[0]
             first, last = cut(bounds, cuts, s * cuts + k)
@@ -96,52 +96,27 @@ def _carry(bounds, dense, initial, states, count):
             x += np.concatenate([ends.real, ends.imag], axis=1)
 
 
-@parallel_kernel
-def _prepare_in_parallel(dt, A, B, C, P, W, count, exists):
-    for channel in prange(len(exists)):
-        exists[channel] = _prepare(dt, A, B, C, P, W, count, channel)
-
-
-@kernel
-def _prepare_serially(dt, A, B, C, P, W, count, exists):
-    for channel in range(len(exists)):
-        exists[channel] = _prepare(dt, A, B, C, P, W, count, channel)
-
-
-@kernel
-def _prepare(dt, A, B, C, P, W, count, channel):
-    """Fill the lane of a channel with its system; return whether it exists."""
-    if channel >= len(A):
-        return True
+@Item
+def _prepare(dt, A, B, C, P, W, count, exists, channel):
+    """Fill the lane of a channel with its system, if that exists."""
     S = np.empty((RANKS + 2 * len(P), 2, A.shape[1] // 2))
-    if not fill_system(dt, A, B, C, P, channel, S):
-        return False
+    exists[channel] = fill_system(dt, A, B, C, P, channel, S)
     own, lane = W[channel // count], channel % count
     for n in range(S.shape[2]):
         for row in range(S.shape[0]):
             place = (n * S.shape[0] + row) * 2 * count + lane
             own[place], own[place + count] = S[row, 0, n], S[row, 1, n]
-    return True
 
 
-@parallel_kernel
-def _run_in_parallel(u, y, bounds, states, W, ranks, skip, vectors, reading):
-    stripes = -(-len(W) // vectors)
-    for job in prange(len(states) * states.shape[1] * stripes):
-        _run(u, y, bounds, states, W, ranks, skip, vectors, reading, job)
-
-
-@kernel
-def _run_serially(u, y, bounds, states, W, ranks, skip, vectors, reading):
-    stripes = -(-len(W) // vectors)
-    for job in range(len(states) * states.shape[1] * stripes):
-        _run(u, y, bounds, states, W, ranks, skip, vectors, reading, job)
-
-
-@kernel
+@Item
 def _run(u, y, bounds, states, W, ranks, skip, vectors, reading, job):
     """Run a stripe of channels over one part; find y if `reading`."""
-    blocks, cuts, count, channels = len(W), states.shape[1], lane_count_of(u), u.shape[1]
+    blocks, cuts, count, channels = (
+        len(W),
+        states.shape[1],
+        lane_count_of(u),
+        u.shape[1],
+    )
     stripes = -(-blocks // vectors)
     part, block = job // stripes, job % stripes * vectors
     vectors = min(vectors, blocks - block)
@@ -156,12 +131,12 @@ def _run(u, y, bounds, states, W, ranks, skip, vectors, reading, job):
         _start(W[block + v], X[block + v], ranks, sums, 2 * v * ranks * count, count)
     for chunk in range(first, last, CHUNK):
         tokens, at = min(CHUNK, last - chunk), chunk * channels + block * count
-        take(U, 0, plane, u.reshape(-1), at, channels, width, tokens)
+        take(U, 0, plane, u.ravel(), at, channels, width, tokens)
         for v in range(vectors):
             old = 2 * v * ranks * count + (chunk - first) % 2 * ranks * count
             _sweep_tile(W, X, ranks, sums, old, v, skip, U, Y, tokens, block)
         if reading:
-            put(Y, 0, plane, y.reshape(-1), at, channels, width, tokens)
+            put(Y, 0, plane, y.ravel(), at, channels, width, tokens)
 
 
 @kernel
@@ -179,13 +154,13 @@ def _start(W, X, ranks, sums, at, count):
 
 @kernel
 def _sweep_tile(W, X, ranks, sums, old, v, skip, U, Y, tokens, block):
-    """Advance one vector of channels over a chunk; CHUNK is even, so sums take turns."""
+    """Advance one vector of channels over a chunk; as CHUNK is even, sums alternate."""
     count, b = lane_count_of(U), block + v
     base = 2 * v * ranks * count
     plane = X.shape[1] // 2
     new = 2 * base + ranks * count - old
     sweep(
-        *(W.reshape(-1), b * W.shape[1], ranks, X.reshape(-1), b * X.shape[1], plane),
+        *(W.ravel(), b * W.shape[1], ranks, X.ravel(), b * X.shape[1], plane),
         *(sums, old, new, skip, b * count, U, Y, v * CHUNK * count),
         *(tokens, plane // count),
     )

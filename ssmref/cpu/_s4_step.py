@@ -6,16 +6,12 @@ first-level cache for all rows of the batch.
 """
 
 import numpy as np
-from numba import prange
 
-from ._diagonal_step import turn
-from ._lanes import kernel, parallel_kernel
+from ._diagonal_step import dot, turn
+from ._items import Item
+from ._jobs import for_each
+from ._lanes import kernel
 from ._s4_system import DECAY, DRIVE, RANKS, READ, SINGULAR, fill_system
-from ._s5_kernels import dot
-from ._threads import threads
-
-# Numbers of a state below which a parallel region does not pay.
-SERIAL = 2**12
 
 
 def step(u, dt, A, B, C, D, P, state, rows):
@@ -25,36 +21,23 @@ def step(u, dt, A, B, C, D, P, state, rows):
     """
     new, y = state.copy(), np.zeros_like(u)
     exists = np.zeros(len(A), np.bool_)
-    small = len(u) * A.size < SERIAL or threads() == 1
-    run = _step_serially if small else _step_in_parallel
-    run(u, y, dt, A, B, C, D, P, state, new, rows, exists)
+    work = (100 + 15 * len(u)) * A.size
+    arguments = (u, y, dt, A, B, C, D, P, state, new, rows, exists)
+    for_each(_step, len(A), work, u.dtype, *arguments)
     if not exists.all():
         raise ValueError(SINGULAR)
     return y, new
 
 
-@parallel_kernel
-def _step_in_parallel(u, y, dt, A, B, C, D, P, state, new, rows, exists):
-    for channel in prange(len(A)):
-        exists[channel] = _step(u, y, dt, A, B, C, D, P, state, new, rows, channel)
-
-
-@kernel
-def _step_serially(u, y, dt, A, B, C, D, P, state, new, rows, exists):
-    for channel in range(len(A)):
-        exists[channel] = _step(u, y, dt, A, B, C, D, P, state, new, rows, channel)
-
-
-@kernel
-def _step(u, y, dt, A, B, C, D, P, state, new, rows, channel):
-    """Advance one channel of every row that has a slot; return whether it exists."""
+@Item
+def _step(u, y, dt, A, B, C, D, P, state, new, rows, exists, channel):
+    """Advance one channel of every row that has a slot, if its system exists."""
     ranks, size = len(P), A.shape[1]
     S = np.empty((RANKS + 2 * ranks, 2, size // 2))
-    if not fill_system(dt, A, B, C, P, channel, S):
-        return False
+    exists[channel] = fill_system(dt, A, B, C, P, channel, S)
     M = np.empty(((4 + 2 * ranks) * size), u.dtype)
     _interleave(S, M, size)
-    old, out, sums = state.reshape(-1), new.reshape(-1), np.empty(ranks)
+    old, out, sums = state.ravel(), new.ravel(), np.empty(ranks)
     for i in range(len(rows)):
         if rows[i] >= 0:
             at = (rows[i] * len(A) + channel) * size
@@ -67,7 +50,6 @@ def _step(u, y, dt, A, B, C, D, P, state, new, rows, channel):
             y[i, channel] = dot(M, 3 * size, out, at, size)
             if len(D):
                 y[i, channel] += D[channel] * u[i, channel]
-    return True
 
 
 @kernel

@@ -7,7 +7,7 @@ read for each multiply-add.
 
 import numpy as np
 
-from ._lanes import INT64, Value, lane_count_of, micro_kernel
+from ._lanes import INT64, Value, lane_count, micro_kernel
 from ._s4_system import RANKS, READ
 
 # States that are advanced together, so that sums do not wait for each other.
@@ -22,7 +22,7 @@ def _plain_sweep(
     W is (state, rows, 2, lanes) from w_at on, X (2, state, lanes) with planes apart; f
     has ``Re(F x)`` of each rank, from `old` on before a token, from `new` on after it.
     """
-    lanes, rows = lane_count_of(X), RANKS + 2 * ranks
+    lanes, rows = lane_count(X.dtype), RANKS + 2 * ranks
     w = W[w_at : w_at + states * rows * 2 * lanes].reshape(states, rows, 2, lanes)
     w = w[:, :, 0] + 1j * w[:, :, 1]
     real = X[x_at : x_at + states * lanes].reshape(states, lanes)
@@ -39,7 +39,23 @@ def _plain_sweep(
 
 @micro_kernel(_plain_sweep)
 def sweep(
-    lanes, W, w_at, ranks, X, x_at, plane, f, old, new, D, d_at, U, Y, at, tokens, states
+    lanes,
+    W,
+    w_at,
+    ranks,
+    X,
+    x_at,
+    plane,
+    f,
+    old,
+    new,
+    D,
+    d_at,
+    U,
+    Y,
+    at,
+    tokens,
+    states,
 ):
     """`_plain_sweep`; see `_Sweep`."""
     builder = lanes.builder
@@ -85,7 +101,9 @@ class _Sweep:
     def advance(self, values, count):
         """Advance `count` states; return places and sums for the next ones."""
         builder, (w, x, y, z) = self.builder, values
-        places = [builder.add(w, builder.mul(self.step, INT64(i))) for i in range(count)]
+        places = [
+            builder.add(w, builder.mul(self.step, INT64(i))) for i in range(count)
+        ]
         slots = [builder.add(x, INT64(i * self.one)) for i in range(count)]
         states = [self._diagonal(*p) for p in zip(places, slots, strict=True)]
         ranks = [builder.add(p, INT64(2 * RANKS * self.one)) for p in places]
@@ -126,7 +144,9 @@ class _Sweep:
             for i, place in enumerate(places):
                 g = self._pair(self.builder.add(place, offset))
                 parts = flat[2 * i : 2 * i + 2]
-                new += [self.lanes.fma(a, less, b) for a, b in zip(g, parts, strict=True)]
+                new += [
+                    self.lanes.fma(a, less, b) for a, b in zip(g, parts, strict=True)
+                ]
             at = self.builder.add(at, INT64(self.one))
             return [at, self.builder.add(offset, INT64(2 * self.one)), *new]
 
@@ -135,7 +155,7 @@ class _Sweep:
         return list(zip(flat[::2], flat[1::2], strict=True))
 
     def _add_products(self, places, states, sums):
-        """Add the real parts of the products of a row and states to two sums in turn."""
+        """Add the real parts of a row times the states to two sums in turn."""
         sums = list(sums)
         for i, (place, (re, im)) in enumerate(zip(places, states, strict=True)):
             w_re, w_im = self._pair(place)

@@ -1,14 +1,14 @@
 """The discrete system of S4, diagonal plus low rank, for one channel.
 
-With ``M = diag(A) - sum_r P[r] P[r]*`` on completed vectors, h = dt/2, ``E = (1 - h A)^-1``
-and Woodbury's identity for the inverse of ``I - h M``::
+With ``M = diag(A) - sum_r P[r] P[r]*`` on completed vectors, ``h = dt/2``,
+``E = (1 - h A)^-1`` and Woodbury's identity for the inverse of ``I - h M``::
 
     x[t] = a x[t-1] - sum_s G[s] Re(F[s] x[t-1]) + b u[t]        a = (1 + h A) E
-    F[s] = 2 conj(P[s]) E                                        G = dt E P S
-    S = (I + h Re(F P))^-1                                       b = dt E B - h G Re(F B)
+    F[s] = 2 conj(P[s]) E               G = dt E P S
+    S = (I + h Re(F P))^-1              b = dt E B - h G Re(F B)
 
-for one of each conjugate pair; products of rows and columns are sums over the state. All
-in double precision.
+for one of each conjugate pair; products of rows and columns are sums over the state.
+All in double precision.
 """
 
 import numpy as np
@@ -30,7 +30,8 @@ def rows_of_system(ranks: int) -> int:
 def fill_system(dt, A, B, C, P, d, S):
     """Fill S (rows, 2, state) for channel d; return whether it exists.
 
-    A, B, C (channels, 2 state) and P (ranks, channels, 2 state) have parts side by side.
+    A, B, C (channels, 2 state) and P (ranks, channels, 2 state) have their parts
+    side by side.
     """
     ranks, state = len(P), A.shape[1] // 2
     h = np.float64(dt[d]) / 2

@@ -14,18 +14,19 @@ import numpy as np
 from numba import prange
 
 from ._diagonal_setup import raise_to
+from ._diagonal_step import dot
+from ._items import Item, call_item
+from ._jobs import for_each
 from ._lanes import (
-    INT64,
     kernel,
     lane_count,
     lane_count_of,
-    micro_kernel,
     parallel_kernel,
     use_wide_vectors,
 )
 from ._parts import aligned
 from ._products import TILE_VECTORS, add_product
-from ._threads import threads
+from ._threads import launch, threads
 
 CHUNK = 256
 # Terms of a sum that are taken at a time: then the right operand stays in the
@@ -38,17 +39,16 @@ SERIAL = 2**20
 MOST = 64
 
 
-class Packed:
-    """A matrix (rows, columns) cut into stripes of columns, row by row: see `_multiply`."""
-
-    def __init__(self, matrix: np.ndarray):
-        """Copy the matrix; stripes are as wide as the tiles of `add_product`."""
-        width = TILE_VECTORS * lane_count(matrix.dtype)
-        stripes = [matrix[:, i : i + width] for i in range(0, matrix.shape[1], width)]
-        self.columns = matrix.shape[1]
-        self.flat = aligned((matrix.size,), matrix.dtype)
-        if stripes:
-            np.concatenate([s.ravel() for s in stripes], out=self.flat)
+def packed(matrix: np.ndarray) -> np.ndarray:
+    """Return stripes of columns of a matrix, each row by row: see `_multiply`."""
+    width, flat = (
+        TILE_VECTORS * lane_count(matrix.dtype),
+        aligned((matrix.size,), matrix.dtype),
+    )
+    starts = range(0, matrix.shape[1], width)
+    if starts:
+        np.concatenate([matrix[:, i : i + width].ravel() for i in starts], out=flat)
+    return flat
 
 
 def scan(u, y, bounds, decay, drive, read, states, backward=False):
@@ -62,44 +62,35 @@ def scan(u, y, bounds, decay, drive, read, states, backward=False):
     wide = np.zeros((len(drive), 2 * plane), u.dtype)
     wide[:, :size], wide[:, plane : plane + size] = drive[:, :size], drive[:, size:]
     ends = np.cumsum(-(-np.diff(bounds) // CHUNK))
-    work = CHUNK * 2 * plane * (u.shape[1] + y.shape[1]) + 1
-    small = threads() == 1 or len(u) * work < SERIAL * CHUNK
-    wave = 1 if small else min(max(1, WAVE // work) * threads(), MOST)
+    work = 2 * plane * (u.shape[1] + y.shape[1]) + 1
+    most = min(MOST, int(ends[-1])) if len(ends) else 0
+    wave = max(1, min(max(1, WAVE // (CHUNK * work)) * threads(), most))
     X = aligned((wave, CHUNK, 2 * plane), u.dtype)
-    run = _scan_serially if small else _scan_in_parallel
-    run(
-        *(u, y, bounds, ends, decay, Packed(wide).flat, Packed(read).flat, states),
-        *(X, np.empty((wave, 2 * size), u.dtype), backward),
-    )
+    starts = np.zeros((wave, 2 * size), u.dtype)
+    arguments = (u, y, bounds, ends, decay, packed(wide), packed(read), states)
+    arguments = (*arguments, X, starts, backward)
+    addresses = [item.address(u.dtype, *arguments, 0, 0) for item in (_drive, _read)]
+    launch(_scan, len(u) * work, *addresses, arguments)
 
 
 @parallel_kernel
-def _scan_in_parallel(u, y, bounds, ends, decay, drive, read, states, X, starts, back):
+def _scan(drive, read, arguments):
+    _, _, bounds, ends, decay, _, _, states, X, starts, _ = arguments
     chunks, power = ends[-1] if len(ends) else 0, np.empty_like(decay)
     raise_to(decay, CHUNK, power)
     for first in range(0, chunks, len(X)):
         wave = min(len(X), chunks - first)
         for slot in prange(wave):
-            _drive(u, bounds, ends, decay, drive, X, starts, back, first, slot)
+            call_item(drive, (*arguments, np.int64(first), np.int64(slot)))
         for slot in range(wave):
             _carry(bounds, ends, decay, power, states, starts, first, slot)
         for slot in prange(wave):
-            _read(y, bounds, ends, decay, read, X, starts, back, first, slot)
-
-
-@kernel
-def _scan_serially(u, y, bounds, ends, decay, drive, read, states, X, starts, back):
-    chunks, power = ends[-1] if len(ends) else 0, np.empty_like(decay)
-    raise_to(decay, CHUNK, power)
-    for first in range(chunks):
-        _drive(u, bounds, ends, decay, drive, X, starts, back, first, 0)
-        _carry(bounds, ends, decay, power, states, starts, first, 0)
-        _read(y, bounds, ends, decay, read, X, starts, back, first, 0)
+            call_item(read, (*arguments, np.int64(first), np.int64(slot)))
 
 
 @kernel
 def _find(bounds, ends, chunk):
-    """Return the sequence of a chunk, its first token in the sequence and its length."""
+    """Return the sequence of a chunk, where it begins in it, and its length."""
     sequence = np.searchsorted(ends, chunk, side="right")
     before = ends[sequence - 1] if sequence else 0
     start = (chunk - before) * CHUNK
@@ -113,15 +104,22 @@ def _token(bounds, sequence, start, back):
     return bounds[sequence + 1] - 1 - start if back else bounds[sequence] + start
 
 
-@kernel
-def _drive(u, bounds, ends, decay, drive, X, starts, back, first, slot):
+@Item
+def _drive(
+    u, _y, bounds, ends, decay, drive, _read, _states, X, starts, back, first, slot
+):
     """Find the drives of a chunk and the state that it ends with, begun with zeros."""
     sequence, start, tokens = _find(bounds, ends, first + slot)
-    inputs, width, flat = u.shape[1], X.shape[2], X[slot].reshape(-1)
+    inputs, width, flat = u.shape[1], X.shape[2], X[slot].ravel()
     for i in range(tokens * width):
         flat[i] = 0.0
-    at, step = _token(bounds, sequence, start, back) * inputs, -inputs if back else inputs
-    _multiply(flat, 0, width, u.reshape(-1), at, step, drive, 0, inputs, inputs, tokens, width)
+    at, step = (
+        _token(bounds, sequence, start, back) * inputs,
+        -inputs if back else inputs,
+    )
+    _multiply(
+        flat, 0, width, u.ravel(), at, step, drive, 0, inputs, inputs, tokens, width
+    )
     for i in range(starts.shape[1]):
         starts[slot, i] = 0.0
     _recur(decay, flat, starts[slot], tokens, width, False)
@@ -142,16 +140,26 @@ def _carry(bounds, ends, decay, power, states, starts, first, slot):
         own[i], own[size + i] = re, im
 
 
-@kernel
-def _read(y, bounds, ends, decay, read, X, starts, back, first, slot):
+@Item
+def _read(
+    _u, y, bounds, ends, decay, _drive, read, _states, X, starts, back, first, slot
+):
     """Run a chunk from its true state and add its outputs."""
     sequence, start, tokens = _find(bounds, ends, first + slot)
-    outputs, width, flat, size = y.shape[1], X.shape[2], X[slot].reshape(-1), decay.shape[1]
+    outputs, width, flat, size = (
+        y.shape[1],
+        X.shape[2],
+        X[slot].ravel(),
+        decay.shape[1],
+    )
     _recur(decay, flat, starts[slot], tokens, width, True)
-    at, step = _token(bounds, sequence, start, back) * outputs, -outputs if back else outputs
+    at, step = (
+        _token(bounds, sequence, start, back) * outputs,
+        -outputs if back else outputs,
+    )
     for half in range(2):
         _multiply(
-            *(y.reshape(-1), at, step, flat, half * width // 2, width),
+            *(y.ravel(), at, step, flat, half * width // 2, width),
             *(read, half * size, size, 2 * size, tokens, outputs),
         )
 
@@ -197,38 +205,20 @@ def step(u, B, decay, scale, C, factor, state, rows):
     `factor` times the real part of what C reads.
     """
     new, y = state.copy(), np.zeros((len(u), len(C)), u.dtype)
-    signs = np.resize(np.array([factor, -factor], u.dtype), state.shape[1])
     inputs = np.zeros((2, len(u), 2 * u.shape[1]), u.dtype)
     inputs[0, :, ::2], inputs[1, :, 1::2] = u, u
-    small = len(u) * (B.size + C.size) < SERIAL // 4 or threads() == 1
-    run = _step_serially if small else _step_in_parallel
-    run(inputs, B, decay, scale, C, signs, state, new, rows, y)
+    arguments, work = (inputs, B, decay, scale, state, new, rows), 2 * len(u)
+    for_each(_step_state, len(B), work * B.size, u.dtype, *arguments)
+    seen = new * np.resize(np.array([factor, -factor], u.dtype), state.shape[1])
+    for_each(_step_output, len(C), work * C.size, u.dtype, C, seen, rows, y)
     return y, new
 
 
-@parallel_kernel
-def _step_in_parallel(inputs, B, decay, scale, C, signs, state, new, rows, y):
-    for n in prange(len(B)):
-        _step_state(inputs, B, decay, scale, state, new, rows, n)
-    seen = new * signs
-    for o in prange(len(C)):
-        _step_output(C, seen, rows, y, o)
-
-
-@kernel
-def _step_serially(inputs, B, decay, scale, C, signs, state, new, rows, y):
-    for n in range(len(B)):
-        _step_state(inputs, B, decay, scale, state, new, rows, n)
-    seen = new * signs
-    for o in range(len(C)):
-        _step_output(C, seen, rows, y, o)
-
-
-@kernel
+@Item
 def _step_state(inputs, B, decay, scale, state, new, rows, n):
     """Advance one state of every row that has a slot."""
     size, row_of_b = B.shape[1], n * B.shape[1]
-    flat_b, re, im = B.reshape(-1), inputs[0].reshape(-1), inputs[1].reshape(-1)
+    flat_b, re, im = B.ravel(), inputs[0].ravel(), inputs[1].ravel()
     a_re, a_im, s_re, s_im = decay[n, 0], decay[n, 1], scale[n, 0], scale[n, 1]
     for i in range(len(rows)):
         if rows[i] >= 0:
@@ -241,45 +231,10 @@ def _step_state(inputs, B, decay, scale, state, new, rows, n):
             new[rows[i], 2 * n + 1] = a_re * x_im + a_im * x_re + drive
 
 
-@kernel
+@Item
 def _step_output(C, seen, rows, y, o):
     """Read one output of every row that has a slot."""
-    size, flat_c, flat = C.shape[1], C.reshape(-1), seen.reshape(-1)
+    size, flat_c, flat = C.shape[1], C.ravel(), seen.ravel()
     for i in range(len(rows)):
         if rows[i] >= 0:
             y[i, o] = dot(flat_c, o * size, flat, rows[i] * size, size)
-
-
-def _plain_dot(a, a_at, b, b_at, count):
-    """Return the sum of the products of two rows."""
-    return np.dot(a[a_at : a_at + count], b[b_at : b_at + count])
-
-
-@micro_kernel(_plain_dot, number=True)
-def dot(lanes, a, a_at, b, b_at, count):
-    """Four sums at a time: one would wait for itself."""
-    builder, one = lanes.builder, lanes.count
-    zeros = [lanes.constant(0.0)] * 4
-
-    def whole(_, values):
-        a_at, b_at, sums = values[0], values[1], values[2:]
-        new = []
-        for j, s in enumerate(sums):
-            places = (builder.add(at, INT64(j * one)) for at in (a_at, b_at))
-            x, z = (lanes.load(p, place) for p, place in zip((a, b), places, strict=True))
-            new.append(lanes.fma(x, z, s))
-        return [*(builder.add(at, INT64(4 * one)) for at in (a_at, b_at)), *new]
-
-    def rest(_, values):
-        a_at, b_at, left, total = values
-        mask = lanes.first(left)
-        x, z = lanes.load(a, a_at, mask), lanes.load(b, b_at, mask)
-        places = [builder.add(at, INT64(one)) for at in (a_at, b_at)]
-        return [*places, builder.sub(left, INT64(one)), lanes.fma(x, z, total)]
-
-    turns = builder.sdiv(count, INT64(4 * one))
-    a_at, b_at, *sums = lanes.loop(turns, [a_at, b_at, *zeros], whole)
-    left = builder.sub(count, builder.mul(turns, INT64(4 * one)))
-    total = (sums[0] + sums[1]) + (sums[2] + sums[3])
-    turns = builder.sdiv(builder.add(left, INT64(one - 1)), INT64(one))
-    return lanes.total(lanes.loop(turns, [a_at, b_at, left, total], rest)[3])

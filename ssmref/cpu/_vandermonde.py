@@ -9,45 +9,34 @@ are found in double precision by doubling, so that no power is a product of many
 """
 
 import numpy as np
-from numba import prange
 
-from ._lanes import kernel, parallel_kernel, use_wide_vectors
+from ._items import Item
+from ._jobs import for_each
+from ._lanes import kernel, use_wide_vectors
 from ._parts import planes, vectors_like
 from ._products import add_product
-from ._threads import threads
 
 # Columns and rows of a product: both factors stay in the first-level caches.
 COLUMNS = 128
 ROWS = 64
-# Numbers times states below which a parallel region does not pay.
-SERIAL = 2**20
 
 
 def power_sums(weights, decay, length, dtype):
-    """Return ``Re sum_n weights[r, n] decay[r % len(decay), n]^l`` as (rows, length)."""
+    """Return ``Re sum_n weights[r, n] decay[r % d, n]^l``, (rows, length).
+
+    d are the rows of `decay`.
+    """
     sums = np.zeros((len(weights), length), dtype)
-    small = sums.size * decay.shape[1] < SERIAL or threads() == 1
-    run = _sum_serially if small else _sum_in_parallel
-    run(planes(weights), planes(decay), sums)
+    arguments = (planes(weights), planes(decay), sums)
+    work = 2 * sums.size * decay.shape[1]
+    for_each(_sum_row, len(sums), work, sums.dtype, *arguments)
     return sums
 
 
-@parallel_kernel
-def _sum_in_parallel(weights, decay, sums):
-    for row in prange(len(sums)):
-        _sum_row(weights, decay, sums, row)
-
-
-@kernel
-def _sum_serially(weights, decay, sums):
-    for row in range(len(sums)):
-        _sum_row(weights, decay, sums, row)
-
-
-@kernel
+@Item
 def _sum_row(weights, decay, sums, row):
     """Fill one row, ROWS times COLUMNS numbers at a time."""
-    state, length, flat = decay.shape[2], sums.shape[1], sums.reshape(-1)
+    state, length, flat = decay.shape[2], sums.shape[1], sums.ravel()
     right = vectors_like(sums, 2 * state * COLUMNS)
     left = vectors_like(sums, 2 * state * ROWS)
     a, w = decay[:, row % decay.shape[1]].copy(), weights[:, row].copy()

@@ -1,5 +1,7 @@
 """Long convolutions on the CPU: see `ssmref.golden.convolution`."""
 
+from typing import Any
+
 import numpy as np
 from scipy import fft
 
@@ -48,7 +50,7 @@ def _convolve(u, past, future, lag: int, D) -> np.ndarray:
     """Convolve with taps for the lags 0, 1, ... and for -lag, -lag - 1, ..."""
     (_, length, channels), reach = u.shape, max(past.shape[1], future.shape[1] + lag)
     y = np.empty(u.shape, u.dtype)
-    n = fft.next_fast_len(max(length + reach - 1, 1), real=True)
+    n: Any = fft.next_fast_len(max(length + reach - 1, 1), real=True)
     block = max(CHANNELS, NUMBERS // n)
     for first in range(0, channels if length else 0, block):
         own = slice(first, first + block)
@@ -58,9 +60,9 @@ def _convolve(u, past, future, lag: int, D) -> np.ndarray:
         places = -np.arange(lag, lag + future.shape[1]) % n
         taps[:, places] += future[own]
         x = u[:, :, own].swapaxes(1, 2)
-        spectrum = fft.rfft(x, n, workers=threads())
+        spectrum: Any = fft.rfft(x, n, workers=threads())
         spectrum *= fft.rfft(taps, workers=threads())
-        x = fft.irfft(spectrum, n, overwrite_x=True, workers=threads())
+        x: Any = fft.irfft(spectrum, n, overwrite_x=True, workers=threads())
         y[:, :, own] = x[:, :, :length].swapaxes(1, 2)
     if D is not None:
         y += D * u

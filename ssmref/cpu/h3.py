@@ -110,7 +110,8 @@ def h3_step(
 ) -> tuple[Token, H3State]:
     """`golden.h3.h3_step`: discretises and advances a head at a time."""
     _check(q, dt, shift_C, head_dim, state)
-    flat = parts(state.ssm).reshape(len(state.ssm), q.shape[1] * head_dim, -1)
+    pairs, size = q.shape[1] * head_dim, 2 * A.shape[1]
+    flat = parts(state.ssm).reshape(len(state.ssm), pairs, size)
     y, shift, ssm = kernels.step(
         *(ready(q), ready(k), ready(v), ready(dt), parts(A), parts(B), parts(C)),
         *(optional(D, q), _filter(shift_C, shift_D), holds(method)),

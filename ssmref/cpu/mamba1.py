@@ -15,7 +15,7 @@ from ._contract import (
     rows_of,
 )
 from ._mamba1_blelloch import read, states_of
-from ._mamba1_kernels import Inputs
+from ._mamba1_blocks import Inputs
 from ._mamba1_scan import outputs, scan
 from ._mamba1_step import advance_token
 from ._types import Integer, Number, Real
@@ -78,6 +78,8 @@ def selective_scan(
         )
         options = {
             "share": share,
+            "parts": 2 if np.iscomplexobj(state) else 1,
+            "wide": int(np.iscomplexobj(state) or 2 in (B.ndim, C.ndim)),
             "fixed_b": int(B.ndim == 2),
             "fixed_c": int(C.ndim == 2),
             "softplus": int(dt_softplus),
@@ -196,7 +198,7 @@ def _parts(x: np.ndarray) -> np.ndarray:
 
 
 def _tokens(X: np.ndarray) -> np.ndarray:
-    """Return B or C as (tokens, groups, state), where constant as (1, channels, state)."""
+    """Return B or C as (tokens, groups, state), or (1, channels, state)."""
     if X.ndim == 2:
         return ready(X[None])
     return flat_tokens(X if X.ndim == 4 else X[:, :, None])

@@ -192,8 +192,8 @@ def _step(call, x, state, slots):
     copy = np.empty_like if slots is None else np.copy
     new = Mamba3State(*map(copy, old))
     y = np.empty(x.shape, x.dtype)
-    flat = (StepState(*(part.reshape(-1) for part in s)) for s in (old, new))
-    step(call, *flat, y.reshape(-1), rows_of(slots, len(x)))
+    before, after = (StepState(*(a.reshape(-1) for a in s)) for s in (old, new))
+    step(call, before, after, y.reshape(-1), rows_of(slots, len(x)))
     return y, new
 
 
@@ -208,14 +208,12 @@ def _call(
         at_least("eps", norm_eps, 0)
     heads, headdim = x.shape[-2:]
     ranks, groups, state = B.shape[-3:]
-    return Call(
-        *(heads, headdim, ranks, groups, state, angles.shape[-1]),
-        int(pairing == "pairwise"),
-        *map(_flat, (x, dt, A, B, C, trap, angles)),
-        *(_flat(a, x.dtype) for a in (B_bias, C_bias, D, z, norm_weight)),
-        *(_flat(a, x.dtype) for a in (mimo_x, mimo_z, mimo_o)),
-        float(norm_eps),
-    )
+    sizes = (heads, headdim, ranks, groups, state, angles.shape[-1])
+    tokens = (x, dt, A, B, C, trap, angles)
+    options = (B_bias, C_bias, D, z, norm_weight, mimo_x, mimo_z, mimo_o)
+    arrays = [_flat(array, x.dtype) for array in (*tokens, *options)]
+    pairwise = int(pairing == "pairwise")
+    return Call._make((*sizes, pairwise, *arrays, float(norm_eps)))
 
 
 def _flat(array, dtype=None):

@@ -1,6 +1,7 @@
 """S4 on the CPU: see `ssmref.golden.s4`."""
 
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from scipy import fft
@@ -125,7 +126,8 @@ def s4_kernel_from_tilde(
     left = np.concatenate([C_tilde[None], np.conj(P)]).astype(np.complex128)
     right = np.concatenate([B[None], P]).astype(np.complex128)
     half = spectrum(dt.astype(np.float64), A, left, right, length, dt.dtype)
-    return fft.irfft(half, length, overwrite_x=True, workers=threads())
+    kernel: Any = fft.irfft(half, length, overwrite_x=True, workers=threads())
+    return kernel
 
 
 @checked
@@ -134,7 +136,7 @@ def s4_c_tilde(
 ) -> Diagonal:
     """`golden.s4.s4_c_tilde`, by repeated squaring of real matrices."""
     at_least("length", length, 0)
-    row = np.concatenate([C.real, -C.imag], axis=1).astype(np.float64)
+    row = np.concatenate([np.real(C), -np.imag(C)], axis=1).astype(np.float64)
     kept, square = row, dense_of(ready(dt), parts(A), parts(P))
     while length:
         if length % 2:

@@ -5,7 +5,7 @@ import numpy as np
 from . import _s5_kernels as kernels
 from ._contract import boundaries, checked, flat_tokens, fresh, ready, rows_of
 from ._discretize import discrete
-from ._parts import optional, parts, planes
+from ._parts import parts, planes
 from ._types import Complex, Integer, Real
 
 Inputs = Real[np.ndarray, "batch length inputs"]
@@ -48,7 +48,7 @@ def s5(
     drive = np.concatenate(planes((scale[:, None] * B).T, u.dtype), axis=1)
     again = np.zeros_like(states)
     for readout, state in ((C, states), (C_backward, again)):
-        if readout is not None:
+        if readout is not None and len(A):
             read = _readout(readout, conj_sym)
             kernels.scan(
                 *(flat, y, bounds, planes(A_bar), drive, read, parts(state)),
@@ -59,7 +59,7 @@ def s5(
 
 def _readout(C: np.ndarray, conj_sym: bool) -> np.ndarray:
     """Return (2 state, outputs): what real and imaginary parts are multiplied by."""
-    both = np.concatenate([C.real.T, -C.imag.T])
+    both = np.concatenate([np.real(C).T, -np.imag(C).T])
     return np.array(2 * both if conj_sym else both, order="C")
 
 
@@ -90,8 +90,8 @@ def s5_step(
     _check_skip(D, u.shape[1], len(C))
     rows = rows_of(slots, len(u))
     y, new = kernels.step(
-        *(ready(u), parts(B), *(_pairs(x) for x in (A_bar, scale))),
-        *(parts(C), 2 if conj_sym else 1, parts(state), rows),
+        *(ready(u), parts(B), _pairs(A_bar), _pairs(scale), parts(C)),
+        *(2 if conj_sym else 1, parts(state), rows),
     )
     if D is not None:
         y += np.where(rows[:, None] >= 0, D * u, 0)

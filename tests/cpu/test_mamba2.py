@@ -1,6 +1,7 @@
 """Chunks, heads of work items and pieces of time: what the cases cannot see."""
 
 import tracemalloc
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ COMPILED = not vars(config)["DISABLE_JIT"]
 compiled = pytest.mark.skipif(not COMPILED, reason="too slow without a compiler")
 
 
-def example(length=CHUNK + 5, dtype=np.float64, **sizes):
+def example(length=CHUNK + 5, dtype: Any = np.float64, **sizes) -> Any:
     call = ssd_example(np.random.default_rng(length), length=length, **sizes)
     return {k: v.astype(dtype) if hasattr(v, "astype") else v for k, v in call.items()}
 
@@ -69,11 +70,16 @@ def same_where_not_finite(call):
         assert not finite.all()
 
 
+# Decays whose product over a chunk is 0, while each of them is not.
+VANISHING = -50.0
+
+
+@pytest.mark.parametrize("rate", [-0.5, VANISHING])
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("argument", ["x", "dt", "B", "C", "z"])
-def test_one_number_spreads_as_in_golden(argument, value):
+def test_one_number_spreads_as_in_golden(argument, value, rate):
     call = example(CHUNK + 40, batch=1, heads=4, groups=2)
-    call["dt_limit"] = (0.0, np.inf)
+    call["dt_limit"], call["A"][:] = (0.0, np.inf), rate
     call[argument][0, 30, 1, ...] = np.abs(call[argument][0, 30, 1, ...])
     call[argument][(0, 30, 1, *(0,) * (call[argument].ndim - 3))] = value
     with np.errstate(all="ignore"):
@@ -99,8 +105,7 @@ def test_later_tokens_and_other_heads_do_not_see_nan():
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_state_that_is_not_finite_stays_so_however_far_it_decays(value):
     call = ssd_inputs(np.random.default_rng(0), length=3 * CHUNK)
-    call["A"][:] = -1000.0
-    call["dt"][:] = 0.5
+    call["A"][:] = VANISHING
     call["initial_state"] = np.zeros((2, 6, 5, 4))
     call["initial_state"][1, 2, 3, 1] = value
     same_where_not_finite(call)
@@ -130,7 +135,7 @@ def test_impulse_is_not_held_up_by_the_smallest_number():
 # Division: heads of an item, pieces of time, threads
 
 
-def arguments(call):
+def arguments(call) -> Any:
     """Return what `ssd` hands to the pieces."""
     found = []
     original = pieces.scan_sequences
@@ -149,8 +154,8 @@ def arguments(call):
 @pytest.mark.parametrize("count", [2, 3, 5])
 def test_any_number_of_pieces_agrees_with_one(count, dtype):
     given = arguments(example(4 * CHUNK + 7 if COMPILED else 70, dtype, batch=1))
-    whole = pieces.scan_in_pieces(*given, 2, 1)
-    split = pieces.scan_in_pieces(*given, 2, count)
+    whole = pieces.scan_in_pieces(*given, heads=2, count=1)
+    split = pieces.scan_in_pieces(*given, heads=2, count=count)
     assert_close(split, whole, 2e-6 if dtype == np.float32 else 1e-14)
 
 
@@ -158,22 +163,22 @@ def test_any_number_of_pieces_agrees_with_one(count, dtype):
 def test_heads_of_an_item_change_no_bit(heads):
     given = arguments(example(70, heads=6, groups=2))
     for a, b in zip(
-        pieces.scan_in_pieces(*given, heads, 1),
-        pieces.scan_in_pieces(*given, 3, 1),
+        pieces.scan_in_pieces(*given, heads=heads, count=1),
+        pieces.scan_in_pieces(*given, heads=3, count=1),
         strict=True,
     ):
         np.testing.assert_array_equal(a, b)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-@pytest.mark.parametrize("rate", [-1.0, -1000.0])
+@pytest.mark.parametrize("rate", [-1.0, VANISHING, -1000.0])
 def test_pieces_pass_on_what_is_not_finite(rate, value):
     call = ssd_inputs(np.random.default_rng(0), length=3 * CHUNK, batch=1)
     call["A"][:] = rate
     call["x"][0, 5, 1, 2] = value
     with np.errstate(all="ignore"):
         given = arguments(call)
-        whole, split = (pieces.scan_in_pieces(*given, 1, n) for n in (1, 3))
+        whole, split = (pieces.scan_in_pieces(*given, heads=1, count=n) for n in (1, 3))
     assert not np.isfinite(whole[0]).all()
     for a, b in zip(split, whole, strict=True):
         np.testing.assert_array_equal(np.isfinite(a), np.isfinite(b))
@@ -188,7 +193,7 @@ def test_packs_in_pieces_are_packs():
     call["initial_state"] = states
     expected = golden.ssd(**call)
     assert_close(ssd(**call), expected)
-    y, state = pieces.scan_in_pieces(*arguments(call), 2, 3)
+    y, state = pieces.scan_in_pieces(*arguments(call), heads=2, count=3)
     assert_close((y[None], state), expected)
     np.testing.assert_array_equal(state[[0, 3]], states[[0, 3]])
 
@@ -291,13 +296,28 @@ def test_weights_are_scores_times_decays(i, count, dtype):
     )
 
 
+def test_no_decay_is_above_the_rise_however_large_the_sums():
+    rounded = []
+    for base in -1e17 - 16 * np.arange(40.0):
+        exact = base + 32 * (np.arange(32) >= 16)
+        high = exact.astype(np.float32)
+        low = (exact - high).astype(np.float32)
+        weights = np.zeros(4 * 32, np.float32)
+        ones = np.ones(32 * 32, np.float32)
+        weigh(weights, 32, ones, high, low, 16, 20, 32.0)
+        assert weights.max() <= 2.0**32
+        rounded.append(np.diff(high + low.astype(float)).max())
+    assert max(rounded) > 127  # 32, were it not for the rounding of `low`
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("count", [1, 7, 16, 31])
 def test_micro_kernels_say_what_they_say_in_numpy(count, dtype):
     _, high, low = sums(32, dtype)
     found, expected = np.zeros((2, 2, 32), dtype)
-    bounds_of(*found, high, low, count, 0.0)
-    chunks._plain_bounds(*expected, high, low, count, 0.0)
+    enter, leave = found
+    bounds_of(enter, leave, high, low, count, 0.0)
+    chunks._plain_bounds(expected[0], expected[1], high, low, count, 0.0)
     np.testing.assert_allclose(
         found[:, :count], expected[:, :count], rtol=4 * np.finfo(dtype).eps
     )

@@ -109,8 +109,10 @@ def disagreement(mirror: Mirror, call: Call) -> str:
         return ""
     if expected or found:
         return "" if found == expected else f"{found}, golden: {expected}"
-    results = (quietly(f, **call) for f in (mirror.cpu, mirror.golden))
-    return difference(*results, limit=LIMITS[np.dtype(np.float64)])
+    found, expected = (quietly(f, **call) for f in (mirror.cpu, mirror.golden))
+    numbers = (a.dtype for a in arrays_of(expected) if a.dtype.kind in "fc")
+    limit = max(LIMITS[np.finfo(dtype).dtype] for dtype in numbers)
+    return difference(found, expected, limit)
 
 
 def assert_alike(mirror: Mirror, calls: dict[str, Call]) -> None:

@@ -1,5 +1,7 @@
 """Tiles and rows: what the kernels of several ops are made of, against NumPy."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -21,15 +23,16 @@ def close(found, expected):
     np.testing.assert_allclose(found, expected, rtol=0, atol=limit)
 
 
-def operands(m, n, k, dtype, *, transposed=False):
+def operands(sizes, dtype, *, transposed=False) -> tuple[Any, int, int, tuple]:
     """Return C, A, B inside larger arrays, with the offsets and steps of products."""
+    m, n, k = sizes
     rng = np.random.default_rng(m + 10 * n + 100 * k)
     C, A, B = (
         rng.standard_normal(size + 50).astype(dtype)
         for size in (m * (n + 3), (m + 2) * (k + 2), k * (n + 1))
     )
     rows = (1, m + 2) if transposed else (k + 2, 1)
-    return (C, 7, n + 3), (A, 5, *rows, B, 3, n + 1, m, n, k)
+    return C, 7, n + 3, (A, 5, *rows, B, 3, n + 1, m, n, k)
 
 
 @kernel
@@ -50,23 +53,23 @@ def scale(
 @pytest.mark.parametrize("transposed", [False, True])
 @pytest.mark.parametrize("sizes", SIZES)
 def test_product_is_added_and_nothing_else_is_touched(sizes, transposed, dtype):
-    own, rest = operands(*sizes, dtype, transposed=transposed)
-    expected = own[0].copy()
-    products._plain_tile(expected, *own[1:], *rest)
-    add(*own, *rest)
-    close(own[0], expected)
+    C, at, step, rest = operands(sizes, dtype, transposed=transposed)
+    expected = C.copy()
+    products._plain_tile(expected, at, step, *rest)
+    add(C, at, step, *rest)
+    close(C, expected)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("f_step", [0, 1, 2])
 @pytest.mark.parametrize("sizes", SIZES)
 def test_rows_are_scaled_before_the_product_is_added(sizes, f_step, dtype):
-    own, rest = operands(*sizes, dtype)
+    C, at, step, rest = operands(sizes, dtype)
     factors = np.linspace(-2, 3, 30).astype(dtype)
-    expected = own[0].copy()
-    products._plain_scaled_tile(factors, 2, f_step, expected, *own[1:], *rest)
-    scale(factors, 2, f_step, *own, *rest)
-    close(own[0], expected)
+    expected = C.copy()
+    products._plain_scaled_tile(factors, 2, f_step, expected, at, step, *rest)
+    scale(factors, 2, f_step, C, at, step, *rest)
+    close(C, expected)
 
 
 @kernel

@@ -7,6 +7,7 @@ import hashlib
 import itertools
 import json
 from pathlib import Path
+from typing import Any
 
 CROSSING = 1000.0
 LENGTHS = (256, 512, 1024, 4096, 16384)
@@ -80,7 +81,7 @@ def _subject(kind, op, sizes, implementation, form="", suite="scaling", **more):
     }
 
 
-def timing(kind, op, sizes, implementation, seconds, *, ratio=1.5, **more):
+def timing(kind, op, sizes, implementation, seconds, *, ratio: Any = 1.5, **more):
     """Return a measurement around a median; without one, a point without a time."""
     tokens = sizes.get("batch", 1) * sizes.get("length", 1)
     if more.get("form") == "decode":
@@ -200,12 +201,14 @@ def _inference():
         yield timing(*args, seconds, form="prefill", **more)
         grows = "transformer" in op
         token = 1e-4 + (1e-7 * n if grows else 0)
+        sizes = {"batch": 1, "context": n}
+        args = ("inference", op, sizes, "ssmref.cpu")
         yield timing(*args, token, form="decode", **more)
         state = 1024 * n if grows else 2**18
         model = {"inputs": 256, "outputs": 256, "state": state, "workspace": 0}
         yield memory(*args, model, state + 256, form="decode", **more)
     for op, batch in itertools.product(BLOCKS, (4, 16, 64)):
-        sizes = {"batch": batch, "length": 1024}
+        sizes = {"batch": batch, "context": 1024}
         args = ("inference", op, sizes, "ssmref.cpu")
         yield timing(*args, 1e-4 * batch**0.6, form="decode", **more)
 

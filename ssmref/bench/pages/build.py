@@ -31,10 +31,10 @@ class OccupiedError(Exception):
 def sections(run: Run) -> list[Section]:
     """Return all parts that the records have something for."""
     return [
-        *growth_section(run),
         *time_sections(run),
         *memory_section(run),
         *serving_section(run),
+        *growth_section(run),
         *exploring_sections(run),
         *_published(),
         *machine_section(run),

@@ -1,6 +1,6 @@
 """Charts as data: drawn as static pictures and on the page from the same numbers."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from .tables import MARKS
@@ -12,7 +12,7 @@ Tags = tuple[tuple[str, str], ...]
 class Trace:
     """A curve: `x`, `y`, and where there are samples their quartiles.
 
-    `group` is what shares a colour, `style` what shares a line. `hover` has a text for
+    `group` is what shares a colour, `style` what shares a mark. `hover` has a text for
     each point.
     """
 
@@ -26,7 +26,7 @@ class Trace:
     provenance: str = "measured"
     low: Sequence[float] = ()
     high: Sequence[float] = ()
-    # Whether the legend names it; dashes and crosses share the line of what they go with.
+    # Whether the legend names it: dashes and crosses belong to a curve that is named.
     shown: bool = True
 
     def __post_init__(self) -> None:
@@ -67,7 +67,22 @@ class Chart:
         return not any(len(t.x) for p in self.panels for t in p.traces)
 
 
-def names(chart: Chart, attribute: str) -> list[str]:
-    """Return the groups or styles of a chart, in the order of first appearance."""
-    every = (getattr(t, attribute) for p in chart.panels for t in p.traces)
-    return list(dict.fromkeys(every))
+def colours(chart: Chart) -> dict[str, int]:
+    """Return the number of the colour of each curve, by its name.
+
+    Curves of a group share a colour; where there is one group only, those of a style.
+    """
+    every = [t for p in chart.panels for t in p.traces]
+    groups, styles = (_numbers(t.group for t in every), styles_of(chart))
+    if len(groups) > 1:
+        return {t.name: groups[t.group] for t in every}
+    return {t.name: styles[t.style] for t in every}
+
+
+def styles_of(chart: Chart) -> dict[str, int]:
+    """Return the number of each style, in the order of first appearance."""
+    return _numbers(t.style for p in chart.panels for t in p.traces)
+
+
+def _numbers(texts: Iterable[str]) -> dict[str, int]:
+    return {text: number for number, text in enumerate(dict.fromkeys(texts))}

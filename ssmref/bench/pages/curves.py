@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from .charts import Tags, Trace
-from .findings import predicted, seconds
+from .findings import modelled, predicted, seconds
 from .fits import Spread
 from .points import MEASURED, OOM, STATUSES, TIMED_OUT, Memory, Subject, Timing
 from .series import Series, labels, place
@@ -80,7 +80,8 @@ def limit_traces(series: Sequence[Series[Timing]]) -> Iterator[Trace]:
     seen: set[Any] = set()
     for one in series:
         s = one.subject
-        key = (s.name, s.dtype, s.threads, tuple(sorted(one.other_sizes().items())))
+        sizes = tuple(sorted(one.other_sizes().items()))
+        key = (s.name, s.model, s.dtype, s.threads, sizes)
         pairs = [(p, p.least) for p in one.points if p.least]
         if key in seen or not pairs:
             continue
@@ -104,15 +105,17 @@ def _limit_hover(t: Timing) -> str:
 
 
 def memory_traces(series: Sequence[Series[Memory]]) -> Iterator[Trace]:
-    """Yield what was measured, what the model says, and what would not fit."""
+    """Yield what the model says, what was measured, and what would not fit."""
     names = labels([s.subject for s in series])
+    models = modelled(series)
     for one, name in zip(series, names, strict=True):
+        measured = [p for p in one.points if p.measured]
         whole = [p for p in one.points if predicted(p)]
-        measured = [p for p in one.points if p.peak]
-        failed = [p for p in whole if p.subject.status == OOM]
+        if one in models:
+            model = f"{name}, by the model" if measured else name
+            yield from _memory_trace(one, model, "analytic", whole, shown=not measured)
         yield from _memory_trace(one, name, "measured", measured)
-        model = f"{name}, by the model" if measured else name
-        yield from _memory_trace(one, model, "analytic", whole, shown=not measured)
+        failed = [p for p in whole if p.subject.status == OOM]
         oom = f"{name}, OOM (predicted)"
         yield from _memory_trace(one, oom, "oom", failed, shown=False)
 
@@ -129,7 +132,7 @@ def _memory_trace(
         yield Trace(
             name,
             x=[place(p.subject, series.axis) for p in points],
-            y=[(p.peak if measured else p.predicted) or 0 for p in points],
+            y=[(p.measured if measured else p.predicted) or 0 for p in points],
             hover=[_memory_hover(p) for p in points],
             group=series.subject.name,
             tags=tags(series.subject),
@@ -155,8 +158,9 @@ def absence(subject: Subject) -> Cell:
     """Return the cell of a point without a figure."""
     words = STATUSES.get(subject.status, subject.status)
     mark = {OOM: "oom", TIMED_OUT: "timed out"}.get(subject.status, "none")
-    kind = "bad" if subject.status in ("wrong", "crashed") else "absent"
-    return Cell(words, mark, kind, subject.reason)
+    bad = subject.status in ("wrong", "crashed")
+    sign = "\N{BALLOT X} " if bad else ""
+    return Cell(f"{sign}{words}", mark, "bad" if bad else "absent", subject.reason)
 
 
 def timing_rows(
@@ -192,22 +196,25 @@ def memory_rows(
 ) -> Iterator[Row]:
     """Yield two rows for each series: what was measured, and the model."""
     names = labels([s.subject for s in series])
+    models = modelled(series)
     for one, name in zip(series, names, strict=True):
         by_place = dict(zip(one.places, one.points, strict=True))
         found = [by_place.get(n) for n in columns]
         own = tags(one.subject)
-        if any(m and (m.peak or m.subject.status != MEASURED) for m in found):
+        if any(m and (m.measured or m.subject.status != MEASURED) for m in found):
             yield Row(f"{name}: measured", [_peak_cell(m) for m in found], own)
-        if any(m and m.model for m in found):
+        if one in models and any(m and m.model for m in found):
             yield Row(f"{name}: by the model", [_model_cell(m) for m in found], own)
 
 
 def _peak_cell(m: Memory | None) -> Cell:
     if m is None:
         return Cell("")
-    if not m.peak:
+    if not m.measured:
         return absence(m.subject)
-    return Cell(of_bytes(m.peak), "measured", "", _memory_hover(m).replace("\n", ", "))
+    how = "" if m.peak else " resident"
+    words = _memory_hover(m).replace("\n", ", ")
+    return Cell(f"{of_bytes(m.measured)}{how}", "measured", "", words)
 
 
 def _model_cell(m: Memory | None) -> Cell:

@@ -11,6 +11,7 @@ from .sources import Run
 
 # The byte model is said to hold up to here.
 AGREEMENT = 0.1
+OURS = "ssmref.cpu"
 _ITEM = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
 
 
@@ -62,7 +63,8 @@ def seconds(t: Timing) -> Spread | None:
 
 def peak(m: Memory) -> Spread | None:
     """Return what curves of measured memory are made of."""
-    return None if m.peak is None or m.peak <= 0 else Spread(m.peak, m.peak, m.peak)
+    size = m.measured
+    return None if size is None else Spread(size, size, size)
 
 
 def predicted(m: Memory) -> Spread | None:
@@ -83,6 +85,29 @@ def growths(
             yield Growth(series.subject, "memory", found, "measured")
         elif found := _power(series.curve(predicted)):
             yield Growth(series.subject, "memory", found, "analytic")
+
+
+def modelled(bytes_: Sequence[Series[Memory]]) -> list[Series[Memory]]:
+    """Return the series whose model is shown: of the same work, ours or the first."""
+    kept: dict[tuple[object, ...], Series[Memory]] = {}
+    for series in bytes_:
+        s = series.subject
+        sizes = tuple(sorted(series.other_sizes().items()))
+        key = (s.name, s.model, s.dtype, s.threads, sizes)
+        if key not in kept or s.implementation == OURS:
+            kept[key] = series
+    return list(kept.values())
+
+
+def told(found: Sequence[Overtaking]) -> list[Overtaking]:
+    """Keep comparisons within an implementation, and those with the fastest."""
+    best = fastest(found)
+    return [
+        one
+        for one in found
+        if one in best
+        or one.attention.subject.implementation == one.other.subject.implementation
+    ]
 
 
 def _power(curve: Curve) -> Power | None:
@@ -160,8 +185,12 @@ class Agreement:
 
 
 def agreement(memories: Sequence[Memory]) -> Agreement:
-    """Count the points at which the model holds, and find the worst."""
+    """Count the points at which the model holds, and find the worst.
+
+    The model is the one of our fast paths: they count alone where there are any.
+    """
     known = [m for m in memories if m.agreement is not None]
+    known = [m for m in known if m.subject.implementation == OURS] or known
     within = sum(agrees(m) for m in known)
     worst = max(known, key=lambda m: abs((m.agreement or 0.0) - 1), default=None)
     return Agreement(within, len(known), worst)

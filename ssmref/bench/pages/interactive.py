@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
-from .charts import Chart, Trace, names
+from .charts import Chart, Trace, colours, styles_of
 from .static import COLOURS
 
 _SYMBOLS = (
@@ -27,7 +27,7 @@ def data(charts: Sequence[Chart]) -> str:
 
 
 def _chart(chart: Chart) -> dict[str, Any]:
-    groups, styles = names(chart, "group"), names(chart, "style")
+    numbers, styles = colours(chart), styles_of(chart)
     panels = [
         {
             "title": panel.title,
@@ -37,7 +37,7 @@ def _chart(chart: Chart) -> dict[str, Any]:
         for panel in chart.panels
     ]
     traces = [
-        _trace(trace, number, groups, styles)
+        _trace(trace, number, numbers[trace.name], styles[trace.style])
         for number, panel in enumerate(chart.panels)
         for trace in panel.traces
     ]
@@ -54,12 +54,10 @@ def _ticks(chart: Chart) -> list[float]:
     return sorted({x for p in chart.panels for t in p.traces for x in t.x if x > 0})
 
 
-def _trace(
-    trace: Trace, panel: int, groups: list[str], styles: list[str]
-) -> dict[str, Any]:
+def _trace(trace: Trace, panel: int, colour: int, style: int) -> dict[str, Any]:
     """Return what plotly needs, and what the filters of the page do."""
     kind = trace.provenance
-    symbol = _SYMBOLS[styles.index(trace.style) % len(_SYMBOLS)]
+    symbol = _SYMBOLS[style % len(_SYMBOLS)]
     return {
         "name": trace.name,
         "x": list(trace.x),
@@ -68,7 +66,7 @@ def _trace(
         "high": list(trace.high),
         "text": list(trace.hover),
         "panel": panel,
-        "colour": groups.index(trace.group) % len(COLOURS),
+        "colour": colour % len(COLOURS),
         "symbol": "x" if kind == "oom" else symbol,
         "hollow": kind == "analytic",
         "dash": _DASHES.get(kind, "solid"),

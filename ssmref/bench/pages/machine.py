@@ -90,7 +90,10 @@ def points_section(run: Run) -> Iterator[Section]:
         ["", "implementation", "dtype", "threads", "median", "quartiles", "samples",
          "tokens per second", "% of limit", "verdict", "suite"],
         [Row(t.subject.workload, _point_cells(t), tags(t.subject)) for t in timed],
-        "% of limit: the least time by the rates of the machine, by the median.",
+        "% of limit: the least time by the rates of the machine, by the median. Above "
+        "100 the machine was slower while its rates were measured, or data stayed in "
+        "caches. With the verdict: the worst ratio of error to rounding, at most 30. "
+        "A sign ! marks quartiles that are more than 10 % apart.",
     )] if timed else []  # fmt: skip
     if missing := list(_missing(run)):
         tables.append(_not_measured(missing))
@@ -110,9 +113,15 @@ def _point_cells(t: Timing) -> list[Cell]:
         Cell(str(len(t.samples))),
         Cell(of_count(speed.middle) if speed else ""),
         Cell(_share(t.least, found.middle)),
-        Cell(verdict(t), "", "good"),
+        Cell(_badge(t), "", "good", verdict(t)),
         Cell(s.suite),
     ]
+
+
+def _badge(t: Timing) -> str:
+    ratio = (t.verdict or {}).get("ratio")
+    tail = "" if ratio is None else f", {digits(ratio, 2)}"
+    return f"\N{CHECK MARK} right{tail}"
 
 
 def _share(least: float | None, seconds: float) -> str:

@@ -43,7 +43,7 @@ def _section(section: Section) -> Iterator[str]:
     for chart in section.charts:
         yield from _chart(chart)
     for table in section.tables:
-        yield from _table(table)
+        yield from table_lines(table)
 
 
 def _chart(chart: Chart) -> Iterator[str]:
@@ -52,7 +52,8 @@ def _chart(chart: Chart) -> Iterator[str]:
         yield from (escaped(chart.note), "")
 
 
-def _table(table: Table) -> Iterator[str]:
+def table_lines(table: Table) -> Iterator[str]:
+    """Yield the lines of a table with its title and note."""
     yield from (f"**{escaped(table.title)}**", "")
     yield _line(map(escaped, table.columns))
     yield "|---" + "|---:" * (len(table.columns) - 1) + "|"

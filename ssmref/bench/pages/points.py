@@ -20,6 +20,8 @@ STATUSES = {
     "not available": "not available",
 }
 KINDS = ("op", "block", "inference", "chunks", "state", "forms")
+# Sizes that are a length.
+LENGTHS = ("length", "cached", "context")
 _PARTS = ("inputs", "outputs", "state", "workspace")
 
 
@@ -48,9 +50,14 @@ class Subject:
         return f"{self.op}_{self.form}" if self.form else self.op
 
     @property
+    def model(self) -> str:
+        """The published model that a block is of, behind a colon; else nothing."""
+        return self.workload.partition("/")[2].partition(":")[2]
+
+    @property
     def length(self) -> int | None:
         """The number of tokens of a sequence, or in the cache; None for a step."""
-        return self.sizes.get("length", self.sizes.get("cached"))
+        return next((self.sizes[name] for name in LENGTHS if name in self.sizes), None)
 
     @property
     def batch(self) -> int:
@@ -111,6 +118,15 @@ class Memory:
     resident: int | None
     gpu: int | None
     agreement: float | None
+
+    @property
+    def measured(self) -> int | None:
+        """The bytes that were measured: exact, or else those of the process or GPU.
+
+        What allocates past tracemalloc is known by the other two only.
+        """
+        given = (self.peak, self.gpu, self.resident)
+        return next((size for size in given if size), None)
 
     @property
     def predicted(self) -> int:

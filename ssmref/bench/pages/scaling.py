@@ -114,7 +114,7 @@ def _there(run: Run) -> list[tuple[str, float]]:
 
 
 def _agreements(memories: Sequence[Memory]) -> Table:
-    measured = [m for m in memories if m.peak or m.resident]
+    measured = [m for m in memories if m.measured]
     names = labels([m.subject for m in measured])
     rows = [
         Row(name, _agreement_cells(m), tags(m.subject))
@@ -123,13 +123,14 @@ def _agreements(memories: Sequence[Memory]) -> Table:
     return Table(
         "agreement-table",
         "Measured memory beside the byte model",
-        ["", "length", "by the model", "measured peak", "by the model, as a factor",
+        ["", "length", "by the model", "measured peak", "factor",
          "resident peak"],
         rows,
         "The factor is the measured peak by the outputs, the state and the workspace "
         "of the model; beyond 0.9 to 1.1 it is marked. The resident peak is the "
         "largest resident set of a process that makes the call, less that of one that "
-        "has only the inputs.",
+        "has only the inputs; what allocates past tracemalloc is known by it alone. "
+        "The model is the one of ssmref.cpu.",
     )  # fmt: skip
 
 

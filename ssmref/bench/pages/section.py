@@ -9,7 +9,7 @@ from .series import Series, is_attention, rank
 from .tables import Table
 
 # What is compared over length; explorers and inference have sections of their own.
-KINDS = {"op": "single ops", "block": "whole blocks"}
+KINDS = {"block": "whole blocks", "op": "single ops"}
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from .fits import Curve, Spread
-from .points import Memory, Subject, Timing
+from .points import LENGTHS, Memory, Subject, Timing
 from .words import unique
 
 Found = TypeVar("Found", Timing, Memory)
@@ -52,7 +52,7 @@ def has_axis(subject: Subject, axis: str) -> bool:
 
 
 def _others(subject: Subject, axis: str) -> dict[str, int]:
-    dropped = ("length", "cached") if axis == "length" else (axis,)
+    dropped = LENGTHS if axis == "length" else (axis,)
     return {n: s for n, s in subject.sizes.items() if n not in dropped}
 
 
@@ -75,7 +75,8 @@ def along(axis: str, found: Iterable[Found]) -> list[Series[Found]]:
 
 def _key(s: Subject, axis: str) -> Any:
     sizes = tuple(sorted(_others(s, axis).items()))
-    return (s.kind, s.op, s.form, s.implementation, s.dtype, s.threads, sizes)
+    own = (s.kind, s.op, s.form, s.model, s.implementation)
+    return (*own, s.dtype, s.threads, sizes)
 
 
 def labels(subjects: Sequence[Subject], axis: str = "length") -> list[str]:
@@ -108,6 +109,7 @@ def _words(subject: Subject, axis: str) -> dict[str, str]:
     sizes = _others(subject, axis)
     batch = sizes.pop("batch", None)
     return {
+        "model": subject.model,
         "dtype": subject.dtype,
         "threads": "1 thread" if threads == 1 else f"{threads} threads",
         "batch": "" if batch is None else f"batch {batch}",
@@ -116,8 +118,10 @@ def _words(subject: Subject, axis: str) -> dict[str, str]:
 
 
 def width(subject: Subject) -> int | None:
-    """Return how many channels an op works on, where its sizes say so."""
+    """Return how many channels an op or a block works on, where its sizes say so."""
     sizes = subject.sizes
+    if subject.op.startswith("block."):
+        return sizes.get("width")
     if "channels" in sizes:
         return sizes["channels"]
     if "heads" in sizes and "headdim" in sizes:
@@ -147,6 +151,7 @@ def comparable(first: Subject, second: Subject) -> bool:
         and first.dtype == second.dtype
         and first.threads == second.threads
         and first.batch == second.batch
+        and first.model == second.model
     )
     widths = {width(first), width(second)} - {None}
     return same and len(widths) < 2

@@ -91,7 +91,7 @@ def _held(found: Sequence[Memory]) -> Iterator[Part]:
 
     It is the same for all implementations: of several the first counts.
     """
-    once = {(m.subject.op, m.subject.dtype, m.subject.length): m for m in found[::-1]}
+    once = {(_what(m), m.subject.dtype, m.subject.length): m for m in found[::-1]}
     kept = [m for m in once.values() if m.model.get("state")]
     if not kept:
         return
@@ -108,6 +108,11 @@ def _held(found: Sequence[Memory]) -> Iterator[Part]:
     )
     drawn = chart if any(len(t.x) > 1 for t in traces) else None
     yield drawn, _requests(sorted(kept, key=_order))
+
+
+def _what(m: Memory) -> str:
+    s = m.subject
+    return f"{s.op}, {s.model}" if s.model else s.op
 
 
 def _order(m: Memory) -> tuple[int, str, str]:
@@ -141,7 +146,7 @@ def _held_traces(series: Sequence[Series[Memory]]) -> Iterator[Trace]:
 def _requests(found: Sequence[Memory]) -> Table:
     rows = [
         Row(
-            m.subject.op,
+            _what(m),
             [
                 Cell(m.subject.dtype),
                 Cell(of_length(m.subject.length or 0)),

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from importlib import import_module
 from typing import Any
 
-from .charts import Chart, Panel, Trace, names
+from .charts import Chart, Panel, Trace, colours, styles_of
 from .words import of_bytes, of_count, of_length, of_seconds
 
 # Okabe and Ito: told apart by people who see colours differently.
@@ -91,12 +91,12 @@ def _entries(grid: Sequence[Any]) -> tuple[list[Any], list[str]]:
 
 
 def _panel(axes: Any, panel: Panel, chart: Chart) -> None:
-    groups, styles = names(chart, "group"), names(chart, "style")
+    numbers, styles = colours(chart), styles_of(chart)
     axes.set_xscale("log", base=2)
     axes.set_yscale("log", base=2 if panel.unit == "B" else 10)
     for trace in panel.traces:
-        colour = COLOURS[groups.index(trace.group) % len(COLOURS)]
-        _draw(axes, trace, colour, _MARKERS[styles.index(trace.style) % len(_MARKERS)])
+        colour = COLOURS[numbers[trace.name] % len(COLOURS)]
+        _draw(axes, trace, colour, _MARKERS[styles[trace.style] % len(_MARKERS)])
     for words, value in panel.lines:
         axes.axhline(value, color="#555555", linestyle=(0, (6, 3)), label=words, lw=1)
     axes.set_ylabel(panel.title)

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 from .findings import (
+    OURS,
     Growth,
     Overtaking,
     agreement,
@@ -30,7 +31,8 @@ from .words import (
     unique,
 )
 
-OURS = "ssmref.cpu"
+# A power that is known no better than this says little.
+LOOSE = 0.25
 
 
 def title(run: Run) -> str:
@@ -121,7 +123,9 @@ def _power_words(g: Growth) -> str:
     found = g.found
     if found.low is None or found.high is None:
         return f"{found.power:.2f}"
-    return f"{found.power:.2f} ± {(found.high - found.low) / 2:.2f}"
+    reach = (found.high - found.low) / 2
+    loose = f" (loose, of {found.points} lengths)" if reach > LOOSE else ""
+    return f"{found.power:.2f} ± {reach:.2f}{loose}"
 
 
 def _steps(run: Run, times: Sequence) -> Iterator[str]:
@@ -130,9 +134,9 @@ def _steps(run: Run, times: Sequence) -> Iterator[str]:
         return
     names = labels([s.subject for s in own])
     seen = [
-        f"{spoken(name)} slows down by {digits(s.found.factor)} beyond its usual growth "
-        f"between {of_length(s.found.before)} and {of_length(s.found.after)} tokens, "
-        f"where its data outgrow {s.cache} ({of_bytes(s.size)})"
+        f"{spoken(name)} slows down {digits(s.found.factor)} times beyond its usual "
+        f"growth between {of_length(s.found.before)} and {of_length(s.found.after)} "
+        f"tokens, where its data outgrow {s.cache} ({of_bytes(s.size)})"
         for s, name in zip(own, names, strict=True)
         if s.found is not None
     ]
@@ -146,8 +150,10 @@ def _agreement(run: Run) -> Iterator[str]:
     found = agreement(run.memories)
     if found.worst is None:
         return
+    own = found.worst.subject.implementation
+    whose = f" of {own}" if own == OURS else ""
     sentence = (
-        f"Measured memory is within 10 % of the byte model at {found.within} of "
+        f"Measured memory{whose} is within 10 % of the byte model at {found.within} of "
         f"{plural(found.total, 'point')}"
     )
     worst = found.worst

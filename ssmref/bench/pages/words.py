@@ -9,13 +9,13 @@ _COUNTS = ((1e9, "G"), (1e6, "M"), (1e3, "K"))
 
 
 def digits(value: float, count: int = 3) -> str:
-    """Return a number in so many significant digits, without an exponent."""
+    """Return a number in at least so many significant digits, without an exponent."""
     if value == 0 or not math.isfinite(value):
         return f"{value:g}"
     # Rounding may add a digit before the point: 99.96 has one place less than it seems.
     rounded = float(f"{value:.{count - 1}e}")
     places = max(count - 1 - math.floor(math.log10(abs(rounded))), 0)
-    return f"{rounded:.{places}f}"
+    return f"{value:.{places}f}"
 
 
 def of_bytes(value: float) -> str:

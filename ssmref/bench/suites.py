@@ -1,0 +1,176 @@
+"""Suites: which tasks are measured together, at which lengths, and what of them.
+
+A suite names its sources, functions ``module:function`` of this package, which are
+loaded when the suite runs. A source is given a `Choice` and yields tasks
+(`ssmref.bench.task.Task`) of its lengths and batch; what the user did not choose is
+left out afterwards.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .task import OpTask, Task
+
+# Beyond this many tokens the result is verified on so many of the first ones.
+_SAMPLED = 1024
+# Sequences that are longer than what an op can hold are not lengths.
+LONGEST = 2**30
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What the user chose: lengths in ascending order, sequences side by side."""
+
+    lengths: tuple[int, ...]
+    batch: int = 1
+    ops: tuple[str, ...] = ()
+    blocks: tuple[str, ...] = ()
+
+    def holds(self, name: str) -> bool:
+        """Return whether an op or a block takes part: all do where none is named."""
+        named = (*self.ops, *self.blocks)
+        return not named or name in named
+
+
+@dataclass(frozen=True)
+class Suite:
+    """What is measured together.
+
+    `what` is times, memory or both; `lengths` are those without ``--seq-lens``;
+    `budget` and `limit` are seconds, of all and of one point.
+    """
+
+    name: str
+    purpose: str
+    what: tuple[str, ...]
+    lengths: str
+    sources: tuple[str, ...]
+    budget: float | None = None
+    limit: float = 120.0
+    rounds: int = 11
+
+    def tasks(self, choice: Choice) -> "list[Task]":
+        """Return the tasks that the user chose, the shortest first."""
+        found = {task.id: task for task in self._all(choice) if choice.holds(task.op)}
+        return sorted(found.values(), key=lambda task: task.length)
+
+    def names(self) -> list[str]:
+        """Return the ops and blocks of this suite."""
+        lengths = parse_lengths(self.lengths)[:1]
+        return list(dict.fromkeys(task.op for task in self._all(Choice(lengths))))
+
+    def _all(self, choice: Choice) -> "Iterator[Task]":
+        for source in self.sources:
+            module, _, function = source.partition(":")
+            loaded = import_module(f".{module}", __package__)
+            yield from getattr(loaded, function)(choice)
+
+
+def op_tasks(choice: Choice) -> "Iterator[OpTask]":
+    """Yield the ops that mix tokens, at the widths of published models."""
+    from dataclasses import replace
+
+    from .task import OpTask
+    from .workloads import FEW, MAMBA1, MAMBA2, MAMBA3, MIMO
+
+    heads = {"heads": 24, "headdim": 64}
+    first = {"length": 512, "heads": 2, "kv_heads": 2}
+    rows = (
+        ("mamba1.selective_scan", MAMBA1, {"channels": 32}, {"channels": 2}),
+        ("mamba2.ssd", MAMBA2, {"heads": 3}, {"heads": 1}),
+        ("mamba3.siso", MAMBA3, {"heads": 3}, {"heads": 1}),
+        ("mamba3.mimo", MIMO, {"heads": 3}, {"heads": 1}),
+        ("attention.attention", heads, {"heads": 3}, first),
+    )
+    for op, width, smaller, sample in rows:
+        small = {**width, **FEW, **smaller}
+        task = OpTask(op, "scaling", "as wide as models of 130M", {}, small, sample)
+        for length in choice.lengths:
+            cut = {"length": _SAMPLED, **sample} if length > _SAMPLED else sample
+            sizes = {"batch": choice.batch, "length": length, **width}
+            yield replace(task, sizes=sizes, sample=cut)
+
+
+def quick_op_tasks(choice: Choice) -> "Iterator[OpTask]":
+    """Yield one op of each model."""
+    return (task for task in op_tasks(choice) if task.op != "mamba3.mimo")
+
+
+QUICK = Suite(
+    "quick",
+    "A first look in two minutes.",
+    ("times", "memory"),
+    "512,2K,8K",
+    ("suites:quick_op_tasks",),
+    budget=100.0,
+    limit=20.0,
+    rounds=5,
+)
+SCALING = Suite(
+    "scaling",
+    "Time and memory against the length of the sequence.",
+    ("times", "memory"),
+    "1K..1Mx4",
+    ("suites:op_tasks",),
+)
+MEMORY = Suite(
+    "memory",
+    "Memory against the length of the sequence.",
+    ("memory",),
+    "1K,8K,32K,128K,800K",
+    ("suites:op_tasks",),
+)
+INFERENCE = Suite(
+    "inference",
+    "Prefill, and one token behind so many.",
+    ("times", "memory"),
+    "1K,8K,32K",
+    (),
+)
+CHUNKS = Suite(
+    "chunks",
+    "Time, memory and error against the length of chunks.",
+    ("times", "memory"),
+    "8K",
+    (),
+)
+SUITES = {s.name: s for s in (QUICK, SCALING, MEMORY, INFERENCE, CHUNKS)}
+
+
+def parse_lengths(text: str) -> tuple[int, ...]:
+    """Return the lengths of ``1K,8K``, ``1K..1M`` (doubling) or ``1K..1Mx4``.
+
+    K and M are 1024 and its square. Raises ValueError with what is wrong.
+    """
+    lengths = {n for part in text.split(",") for n in _range(part.strip())}
+    return tuple(sorted(lengths))
+
+
+def _range(part: str) -> list[int]:
+    first, dots, rest = part.partition("..")
+    if not dots:
+        return [_length(part, part)]
+    last, _, factor = rest.partition("x")
+    if factor not in ("", "2", "4"):
+        raise ValueError(f"{part!r} multiplies by {factor!r}; possible are x2 and x4")
+    low, high = _length(first, part), _length(last, part)
+    if low > high:
+        raise ValueError(f"{part!r} is empty: {first} is more than {last}")
+    found = []
+    while low <= high:
+        found.append(low)
+        low *= int(factor or 2)
+    return found
+
+
+def _length(text: str, part: str) -> int:
+    factor = {"K": 2**10, "M": 2**20}.get(text[-1:].upper(), 1)
+    digits = text if factor == 1 else text[:-1]
+    number = int(digits) * factor if digits.isascii() and digits.isdecimal() else 0
+    if not 0 < number <= LONGEST:
+        example = "a length like 1024, 8K or 1M, or a range like 1K..1M or 1K..1Mx4"
+        raise ValueError(f"{part!r} is no length; needed is {example}")
+    return number

@@ -1,0 +1,327 @@
+"""The commands ``ssmref bench quick``, ``scaling`` and so on: one per suite."""
+
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ..bench.budget import as_text, seconds_of
+from ..bench.suites import SUITES, Choice, Suite, parse_lengths
+from .bench_setup import begin, check_names, measured_rates, thread_count
+from .choice import check_known
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ..bench.book import Book
+    from ..bench.points import Finding, Setting
+    from ..bench.sweep import Limits, Progress
+    from ..bench.task import Task
+
+SHORT = {"cpu": "ssmref.cpu", "golden": "ssmref.golden", "gpu": "ssmref.gpu"}
+OUT = "bench_results"
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What the user asked for."""
+
+    seq_lens: str | None
+    ops: str
+    blocks: str
+    impls: str
+    dtype: str
+    batch: int
+    threads: int | None
+    rounds: int | None
+    budget: str | None
+    limit: str | None
+    out: Path
+    fresh: bool
+
+
+def commands() -> Iterator[click.Command]:
+    """Yield a command for every suite."""
+    for suite in SUITES.values():
+        if suite.sources:
+            yield _command(suite)
+
+
+def _command(suite: Suite) -> click.Command:
+    def callback(**wishes: object) -> None:
+        run(suite, Wishes(**wishes))  # type: ignore[arg-type]
+
+    return click.Command(
+        suite.name,
+        callback=callback,
+        params=_options(suite),
+        short_help=suite.purpose,
+        help=f"{suite.purpose}\n\n{_HELP}",
+    )
+
+
+_HELP = """\
+Every implementation computes in processes of its own, on as many CPUs as there are
+threads. Nothing is shown that is not right: it is judged at small sizes, on the core
+cases of the op, and on a sample of the result that is timed. What would not fit into
+memory or time is predicted and not tried. Records are on the disk as soon as they are
+known: the same command goes on where the last one was stopped.
+
+\b
+Exit status: 0 at least one figure was measured and nobody was wrong or crashed,
+1 otherwise, 2 a mistake in the command.
+"""
+
+
+def _options(suite: Suite) -> list[click.Parameter]:
+    budget = as_text(suite.budget) if suite.budget else "none"
+
+    def text(flag: str, words: str, default: str | None, metavar: str):
+        return click.Option([flag], help=words, default=default, metavar=metavar)
+
+    named = "separated by commas"
+    return [
+        text(
+            "--seq-lens",
+            f"Lengths: 1K,8K or 1K..1M or 1K..1Mx4.  [default: {suite.lengths}]",
+            *(None, "LENGTHS"),
+        ),
+        text("--ops", f"Only these ops, {named}.", "", "OPS"),
+        text("--blocks", f"Only these blocks, {named}.", "", "BLOCKS"),
+        text(
+            "--impls",
+            f"cpu, golden, a package of ops, peer or peer:NAME, {named}.  "
+            "[default: cpu,peer]",
+            *("cpu,peer", "NAMES"),
+        ),
+        click.Option(
+            ["--dtype"],
+            type=click.Choice(("float32", "float64")),
+            default="float32",
+            show_default=True,
+        ),
+        _count("--batch", "Sequences side by side.", 1, show_default=True),
+        _count("--threads", "Threads.  [default: all CPUs that may be used]", None),
+        _count(
+            "--rounds", f"How often each is timed.  [default: {suite.rounds}]", None
+        ),
+        text("--budget", f"Time of all: 90s, 10m, 2h.  [default: {budget}]", None, "T"),
+        text(
+            "--limit",
+            f"Time of one point.  [default: {as_text(suite.limit)}]",
+            *(None, "T"),
+        ),
+        click.Option(
+            ["--out"],
+            type=click.Path(file_okay=False, path_type=Path),
+            default=OUT,
+            metavar="DIR",
+            show_default=True,
+            help="Records go to <machine>/<date>-<commit>/ below this folder.",
+        ),
+        click.Option(
+            ["--fresh/--resume", "fresh"],
+            help="Measure everything, or only what is not recorded yet.  "
+            "[default: resume]",
+        ),
+    ]
+
+
+def _count(flag: str, words: str, default: int | None, **more: bool) -> click.Option:
+    kind = click.IntRange(min=1)
+    return click.Option([flag], type=kind, help=words, default=default, **more)
+
+
+def run(suite: Suite, wishes: Wishes) -> None:
+    """Measure a suite and show it; end with the exit status."""
+    from rich.console import Console
+
+    from ..bench.budget import Budget
+    from ..bench.sweep import Sweep
+    from ..bench.threads import limited
+
+    names, tasks = _names(wishes.impls), _tasks(suite, wishes)
+    count = thread_count(wishes.threads)
+    total = _seconds("--budget", wishes.budget) or suite.budget
+    point = _seconds("--limit", wishes.limit) or suite.limit
+    path = _file(suite, wishes)
+    console, budget = Console(), Budget(total, point)
+    with limited(count) as done:
+        book = _book(suite, wishes, count, path)
+        begun = begin(path, book.setting.rates, count, done)
+    book.environment_id = begun
+    shown = _Shown(console, book.setting)
+    limits = _limits(suite, wishes, budget)
+    sweep = Sweep(book.setting, limits, book, on_progress=shown.progress)
+    try:
+        for found in sweep.run(tasks, suite.what, names):
+            shown.show(found, sweep.done, sweep.total)
+    finally:
+        shown.close()
+    console.print(shown.summary(sweep.total), highlight=False, soft_wrap=True)
+    console.print(f"records: {path}", highlight=False, soft_wrap=True)
+    sys.exit(shown.status())
+
+
+def _names(given: str) -> tuple[str, ...]:
+    names = tuple(SHORT.get(name, name) for name in _split(given))
+    if not names:
+        raise click.UsageError("--impls names nobody")
+    check_names("--impls", names)
+    return names
+
+
+def _split(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _tasks(suite: Suite, wishes: Wishes) -> "list[Task]":
+    """Return what is to be measured, or name the mistake."""
+    try:
+        lengths = parse_lengths(wishes.seq_lens or suite.lengths)
+    except ValueError as error:
+        raise click.UsageError(f"--seq-lens: {error}") from error
+    ops, blocks = _split(wishes.ops), _split(wishes.blocks)
+    if ops or blocks:
+        known = suite.names()
+        own = [name for name in known if name.startswith("block.")]
+        check_known("--ops", ops, [name for name in known if name not in own])
+        check_known("--blocks", blocks, own or known)
+    return suite.tasks(Choice(lengths, wishes.batch, ops, blocks))
+
+
+def _seconds(option: str, text: str | None) -> float | None:
+    try:
+        return None if text is None else seconds_of(text)
+    except ValueError as error:
+        raise click.UsageError(f"{option}: {error}") from error
+
+
+def _file(suite: Suite, wishes: Wishes) -> Path:
+    """Return the file of the records; its folder is made, or the mistake is named."""
+    from ..bench.book import choose_file
+
+    path = choose_file(wishes.out, suite.name, fresh=wishes.fresh)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.open("ab").close()
+    except OSError as error:
+        raise click.UsageError(f"--out: {path}: {error.strerror}") from error
+    return path
+
+
+def _book(suite: Suite, wishes: Wishes, threads: int, path: Path) -> "Book":
+    """Measure the machine; return the records that the sweep goes on with."""
+    import numpy as np
+
+    from ..bench.book import Book
+    from ..bench.points import Setting
+    from ..bench.records import RecordError
+
+    dtype = np.dtype(wishes.dtype)
+    try:
+        Book(path, Setting(suite.name, dtype, threads, {}))
+    except RecordError as error:
+        raise click.UsageError(f"--out: {error}; --fresh begins a new file") from error
+    return Book(path, Setting(suite.name, dtype, threads, measured_rates(threads)))
+
+
+def _limits(suite: Suite, wishes: Wishes, budget) -> "Limits":
+    from ..bench import environment
+    from ..bench.sweep import Limits
+
+    return Limits(
+        budget,
+        rounds=wishes.rounds or suite.rounds,
+        cache_bytes=environment.last_cache_bytes(),
+        available_bytes=environment.available_bytes,
+    )
+
+
+class _Shown:
+    """What a sweep shows: a bar on a terminal, else a line per point; then tables."""
+
+    def __init__(self, console: "Console", setting: "Setting"):
+        from rich.console import Console
+        from rich.progress import MofNCompleteColumn, Progress, TextColumn
+
+        self.console, self.setting = console, setting
+        self.counts: Counter[str] = Counter()
+        terminal = Console(stderr=True)
+        self.plain = not terminal.is_terminal
+        words = TextColumn("{task.description}", table_column=None)
+        # Drawn when something happens, not while something is timed.
+        self.bar = Progress(
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[left]}"),
+            words,
+            *(),
+            console=terminal,
+            auto_refresh=False,
+            transient=True,
+            disable=self.plain,
+        )
+        self.task = self.bar.add_task("", total=None, left="")
+        self.bar.start()
+
+    def progress(self, now: "Progress") -> None:
+        """Say what goes on."""
+        left = "" if now.left is None else f"{as_text(now.left)} left,"
+        fields = {"completed": now.done, "total": now.total, "left": left}
+        self.bar.update(self.task, description=now.words, **fields)
+        self.bar.refresh()
+
+    def show(self, found: "list[Finding]", done: int, total: int) -> None:
+        """Show what was found at one task."""
+        from ..bench import memory_report, report
+        from ..bench.points import TIMES
+
+        self.counts.update(finding.status for finding in found)
+        if self.plain:
+            for line in _plain(found, done, total):
+                click.echo(line, err=True)
+        if found[0].point.what == TIMES:
+            rows = [self.setting.measurement(finding) for finding in found]
+            table, notes = report.table(rows), report.notes(rows)
+        else:
+            table = memory_report.memory_table(found, self.setting)
+            notes = memory_report.memory_notes(found, self.setting)
+        self.console.print(table)
+        for note in notes:
+            self.console.print(note, soft_wrap=True, highlight=False, markup=False)
+        self.console.print()
+
+    def close(self) -> None:
+        """Take the bar away."""
+        self.bar.stop()
+
+    def summary(self, total: int) -> str:
+        """Say how many points there are of each kind."""
+        before = total - sum(self.counts.values())
+        parts = [f"{count} {status}" for status, count in self.counts.items()]
+        if before:
+            words = "recorded before; --fresh measures them again"
+            parts.append(f"{before} {words}")
+        return f"{total} points: {', '.join(parts) or 'none'}"
+
+    def status(self) -> int:
+        """Return 1 where nothing was measured or somebody failed."""
+        failed = self.counts["wrong"] + self.counts["crashed"]
+        nothing = self.counts and not self.counts["measured"]
+        return 1 if failed or nothing else 0
+
+
+def _plain(found: "list[Finding]", done: int, total: int) -> Iterator[str]:
+    for number, finding in enumerate(found, done - len(found) + 1):
+        point = finding.point
+        words = finding.reason or finding.status
+        if finding.samples:
+            words = f"{1e3 * finding.samples.median:.3g} ms"
+        yield (
+            f"[{number}/{total}] {point.task.id}, {point.implementation}, "
+            f"{point.what}: {words}"
+        )
