@@ -4,6 +4,8 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cache
+from importlib import metadata
 from typing import Any
 
 import numpy as np
@@ -62,13 +64,19 @@ def series(
     return json.dumps([what, implementation, op, form, rest])
 
 
+@cache
 def version(implementation: str) -> str:
-    """Return the version of an implementation: of the library, or our commit."""
-    if not implementation.startswith("peer:"):
-        own = environment.versions().get("ssmref", "")
-        return f"{own} {environment.commit()}"
-    library = implementation.split(":")[1]
-    return environment.versions().get(library, "")
+    """Return the version of an implementation, and of ours also the commit."""
+    kind, _, rest = implementation.partition(":")
+    if kind == "peer":
+        return environment.versions().get(rest.partition(":")[0], "")
+    package = kind.partition(".")[0]
+    if package in ("ssmref", "yardstick"):
+        return f"{environment.versions().get('ssmref', '')} {environment.commit()}"
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""
 
 
 @dataclass(frozen=True)

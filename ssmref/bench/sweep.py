@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from functools import partial
+from itertools import chain
 from typing import Any
 
 from .book import Book
@@ -111,11 +111,9 @@ class Sweep:
                 own or [[{"name": name, "absent": _DIED}]] * len(tasks)
                 for name, own in zip(names, alone, strict=True)
             ]
-            found = [sum(own, []) for own in zip(*parts, strict=True)]
+            found = [list(chain(*own)) for own in zip(*parts, strict=True)]
         return [
-            list(
-                {p.implementation: p for p in map(partial(_point, task), own)}.values()
-            )
+            [_point(task, entry) for entry in {e["name"]: e for e in own}.values()]
             for task, own in zip(tasks, found, strict=True)
         ]
 

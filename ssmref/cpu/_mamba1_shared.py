@@ -88,4 +88,4 @@ def scan_share(inputs, plan, starts, stops, h, elapsed, y, worker, workers):
 def scan_all(inputs, plan, starts, stops, h, elapsed, y, workers):
     """Scan the shares of all workers."""
     for worker in prange(workers):
-        scan_share(inputs, plan, starts, stops, h, elapsed, y, worker, workers)
+        scan_share(inputs, plan, starts, stops, h, elapsed, y, int(worker), workers)

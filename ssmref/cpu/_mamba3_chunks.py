@@ -159,12 +159,14 @@ def score(memory, desk, rows):
     return zero
 
 
+@np.errstate(all="ignore")
 def _plain_weigh(
     memory, weights, scores, high, low, scale, gamma, size, i, count, ranks, rise
 ):
     """Set ``weights[r, j] = scores[i + r, j] m[i + r, j]``, 0 where j is not seen.
 
-    All rows of weights, `count` columns; rows of both are `size` numbers.
+    All rows of weights, `count` columns; rows of both are `size` numbers. What the
+    memory holds behind the last row counts for nothing.
     """
     j = np.arange(count)
     for r, row in enumerate(range(i, i + TILE_ROWS)):

@@ -129,12 +129,8 @@ def _step_channels(u, y, dt, A, B, C, D, hold, state, new, rows, block):
     size = A.shape[1]
     M = np.empty((4, last - first, size), u.dtype)
     system(dt, A, B, C, hold, first, last, M)
-    old, out, planes, plane = (
-        state.ravel(),
-        new.ravel(),
-        M.ravel(),
-        M[0].size,
-    )
+    old, out, planes = state.ravel(), new.ravel(), M.ravel()
+    plane = (last - first) * size
     for i in range(len(rows)):
         for d in range(first, last if rows[i] >= 0 else first):
             at, m_at = (rows[i] * len(A) + d) * size, (d - first) * size

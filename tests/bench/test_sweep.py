@@ -274,17 +274,34 @@ def test_other_points_have_other_keys(monkeypatch):
     assert len(made) == 5
     monkeypatch.setattr(environment, "machine_slug", lambda: "another")
     made.add(point.key("s", SETTING.dtype, 1))
-    monkeypatch.setattr(environment, "commit", lambda: "0000000")
-    made.add(point.key("s", SETTING.dtype, 1))
-    assert len(made) == 7
+    assert len(made) == 6
 
 
-def test_the_version_of_a_peer_is_that_of_its_library(monkeypatch):
+@pytest.fixture
+def versions(monkeypatch):
+    version.cache_clear()
     monkeypatch.setattr(
         environment, "versions", lambda: {"torch": "9.9", "ssmref": "1"}
     )
-    assert version("peer:torch:sdpa") == "9.9"
-    assert version("ssmref.cpu").startswith("1 ")
+    monkeypatch.setattr(environment, "commit", lambda: "abc1234")
+    yield
+    version.cache_clear()
+
+
+@pytest.mark.usefixtures("versions")
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("peer:torch:sdpa", "9.9"),
+        ("peer:jax", ""),
+        ("ssmref.cpu", "1 abc1234"),
+        ("yardstick:c", "1 abc1234"),
+        ("numpy.linalg", np.__version__),
+        ("no.such.package", ""),
+    ],
+)
+def test_the_version_is_that_of_who_computes(name, expected):
+    assert version(name) == expected
 
 
 def test_the_file_is_the_latest_of_this_commit_or_a_new_one(tmp_path, monkeypatch):

@@ -36,7 +36,7 @@ from support.mirror import (
 from ssmref.ops import OPS, Op, implementation
 
 # Whether an op that is missing is a failure.
-REQUIRED = False
+REQUIRED = True
 
 LIMITS = {np.dtype(np.float64): 1e-11, np.dtype(np.float32): 1e-4}
 MAKERS = certify.examples()
