@@ -217,10 +217,10 @@ def _introduced(found: Contender | Absent, task: Task) -> dict[str, Any]:
 def _chosen(task: Task, order: Order) -> Contender:
     name = order["implementation"]
     for found in task.contenders([name], order["threads"]):
-        if isinstance(found, Contender) and found.name == name:
+        if found.name == name:
+            if isinstance(found, Absent):
+                raise DroppedError(ABSENT, found.reason)
             return found
-        if isinstance(found, Absent):
-            raise DroppedError(ABSENT, found.reason)
     raise DroppedError(ABSENT, f"{name} does not offer {task.op}")
 
 

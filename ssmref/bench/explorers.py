@@ -248,7 +248,7 @@ def form_tasks(choice: "Choice") -> Iterator[FormTask]:
         {length // n or 1 for length in choice.lengths for n in (1, 4, 16)}
     )
     for form in scans.FORMS:
-        for length in lengths:
+        for length in sorted(parts):
             sizes = {"batch": choice.batch, "length": length, **width}
             small = {**width, **_FEW, "channels": 5}
             note = scans.words(form, length)

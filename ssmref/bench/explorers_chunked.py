@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from ..conformance.candidates import TargetError, load
 from ..conformance.outputs import flatten
 from ..ops import OPS
 from .contender import Contender, UnavailableError
@@ -26,9 +25,10 @@ _STATES, _ROWS = 1 << 18, 6
 
 def contender(name: str, op: str, chunk: int) -> Contender:
     """Return an op in chunks of so many tokens, or raise UnavailableError."""
+    own = {}
     if name == NUMPY:
         call: Callable[..., Any] = partial(ssd, chunk_size=chunk)
-        note = "products by BLAS, all chunks at once"
+        note, own = "products by BLAS, all chunks at once", {"workspace": _held}
     elif name == "ssmref.cpu":
         call, note = _private(op, chunk), "its private constant set to this length"
     else:
@@ -37,7 +37,7 @@ def contender(name: str, op: str, chunk: int) -> Contender:
     def prepare(arguments: Mapping[str, Any]) -> Callable[[], Any]:
         return partial(call, **arguments)
 
-    return Contender(name, op, prepare, partial(flatten, OPS[op]), note=note)
+    return Contender(name, op, prepare, partial(flatten, OPS[op]), note=note, **own)
 
 
 def _form(package: str, op: str, chunk: int) -> Callable[..., Any]:
@@ -50,12 +50,13 @@ def _form(package: str, op: str, chunk: int) -> Callable[..., Any]:
 
 
 def _private(op: str, chunk: int) -> Callable[..., Any]:
+    own, name = op.split(".")
     module, constant = _PRIVATE[op]
     try:
-        function = load("ssmref.cpu").functions[op]
+        function = getattr(import_module(f"ssmref.cpu.{own}"), name)
         pieces = import_module(f"ssmref.cpu.{module}")
         getattr(pieces, constant)
-    except (TargetError, ImportError, KeyError, AttributeError) as error:
+    except (ImportError, AttributeError) as error:
         raise UnavailableError(f"ssmref.cpu has no chunks of {op}: {error}") from error
 
     def call(**arguments: Any) -> Any:
@@ -115,6 +116,21 @@ def _chunks(v: np.ndarray, size: int) -> np.ndarray:
     padded = np.pad(v, [(0, 0), (0, missing), *[(0, 0)] * (v.ndim - 2)])
     split = padded.reshape(len(v), -1, size, *v.shape[2:])
     return np.ascontiguousarray(np.moveaxis(split, 3, 1))
+
+
+def _held(
+    *,
+    batch: int,
+    length: int,
+    heads: int,
+    headdim: int,
+    state: int,
+    chunk: int,
+    **_: int,
+) -> float:
+    """Predict the numbers that `ssd` holds: tables, B and C per head, x, states."""
+    per_row = 3 * chunk + 2 * state + 3 * headdim + 2 * headdim * state / chunk
+    return batch * heads * length * per_row
 
 
 def workspace(

@@ -85,15 +85,21 @@ def cost(form: str, *, batch: int, length: int, channels: int, state: int) -> Co
     )
 
 
-def workspace(form: str, *, batch: int, length: int, channels: int, state: int) -> int:
-    """Return the numbers that `ssmref.cpu` writes out, which has Blelloch's form only.
+# Arrays of all tokens, channels and states that golden holds at its fullest moment:
+# decays and drives, copies of both, and what each doubling or each phase makes of them.
+_GOLDEN = {"hillis_steele": 6, "chunked": 9}
 
-    Decays, drives and states, in a power of two of tokens, one sequence at a time.
+
+def workspace(form: str, *, batch: int, length: int, channels: int, state: int) -> int:
+    """Return the numbers that a form writes out: `ssmref.cpu` has Blelloch's only.
+
+    That one holds decays, drives and states, in a power of two of tokens, of one
+    sequence at a time. The other forms are golden's.
     """
-    if form != "blelloch":
-        return 0
-    del batch
-    return 3 * _padded(length) * channels * state
+    rows = channels * state
+    if form == "blelloch":
+        return 3 * _padded(length) * rows
+    return _GOLDEN.get(form, 0) * batch * length * rows
 
 
 def _padded(length: int) -> int:

@@ -43,9 +43,9 @@ def title(found: Sequence[Measurement]) -> str:
     """Return the workload, the limit and what sets it."""
     m = found[0]
     threads = "1 thread" if m.threads == 1 else f"{m.threads} threads"
-    best = f"limit {_ms(m.limit.seconds)} ms by {m.limit.binding}"
+    best = f"; limit {_ms(m.limit.seconds)} ms by {m.limit.binding}"
     note = f" ({m.workload.note})" if m.workload.note else ""
-    return f"{m.workload.id}{note}, {m.dtype}, {threads}; {best}"
+    return f"{m.workload.id}{note}, {m.dtype}, {threads}{best if m.limit.parts else ''}"
 
 
 def cells(m: Measurement, found: Sequence[Measurement]) -> tuple[str, ...]:
@@ -59,7 +59,7 @@ def cells(m: Measurement, found: Sequence[Measurement]) -> tuple[str, ...]:
         f"{_ms(low)}-{_ms(high)}",
         _ratio(m, best_peer(found)),
         _ratio(m, yardstick(found)),
-        f"{100 * m.limit.seconds / m.samples.median:.0f}",
+        f"{100 * m.limit.seconds / m.samples.median:.0f}" if m.limit.parts else "-",
         verdict,
     )
 

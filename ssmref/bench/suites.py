@@ -99,45 +99,67 @@ def quick_op_tasks(choice: Choice) -> "Iterator[OpTask]":
     return (task for task in op_tasks(choice) if task.op != "mamba3.mimo")
 
 
-QUICK = Suite(
-    "quick",
-    "A first look in two minutes.",
-    ("times", "memory"),
-    "512,2K,8K",
-    ("suites:quick_op_tasks",),
-    budget=100.0,
-    limit=20.0,
-    rounds=5,
+BOTH = ("times", "memory")
+OPS, BLOCKS = "suites:op_tasks", "blocks:block_tasks"
+_EVERY = (
+    Suite(
+        "quick",
+        "A first look in two minutes.",
+        BOTH,
+        "512,2K,8K",
+        ("suites:quick_op_tasks", BLOCKS),
+        budget=100.0,
+        limit=20.0,
+        rounds=5,
+    ),
+    Suite(
+        "scaling",
+        "Time and memory against the length of the sequence.",
+        BOTH,
+        "1K..1Mx4",
+        (OPS, BLOCKS),
+    ),
+    Suite(
+        "memory",
+        "Memory against the length of the sequence.",
+        ("memory",),
+        "1K,8K,32K,128K,800K",
+        (OPS, BLOCKS, "explorers:naive_tasks"),
+    ),
+    Suite(
+        "inference",
+        "Prompts, one token behind so many, and many requests at once.",
+        BOTH,
+        "1K,8K,32K",
+        (
+            "inference:prefill_tasks",
+            "inference:decode_tasks",
+            "inference:batch_tasks",
+        ),
+    ),
+    Suite(
+        "chunks",
+        "Time, memory and error against the length of chunks.",
+        BOTH,
+        "8K",
+        ("explorers:chunk_tasks",),
+    ),
+    Suite(
+        "state",
+        "Time and memory against the size of the state.",
+        BOTH,
+        "8K",
+        ("explorers:state_tasks",),
+    ),
+    Suite(
+        "forms",
+        "Forms of the scan: one by one, in parallel, in chunks.",
+        BOTH,
+        "16K",
+        ("explorers:form_tasks",),
+    ),
 )
-SCALING = Suite(
-    "scaling",
-    "Time and memory against the length of the sequence.",
-    ("times", "memory"),
-    "1K..1Mx4",
-    ("suites:op_tasks",),
-)
-MEMORY = Suite(
-    "memory",
-    "Memory against the length of the sequence.",
-    ("memory",),
-    "1K,8K,32K,128K,800K",
-    ("suites:op_tasks",),
-)
-INFERENCE = Suite(
-    "inference",
-    "Prefill, and one token behind so many.",
-    ("times", "memory"),
-    "1K,8K,32K",
-    (),
-)
-CHUNKS = Suite(
-    "chunks",
-    "Time, memory and error against the length of chunks.",
-    ("times", "memory"),
-    "8K",
-    (),
-)
-SUITES = {s.name: s for s in (QUICK, SCALING, MEMORY, INFERENCE, CHUNKS)}
+SUITES = {suite.name: suite for suite in _EVERY}
 
 
 def parse_lengths(text: str) -> tuple[int, ...]:

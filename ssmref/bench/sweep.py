@@ -78,7 +78,7 @@ class Sweep:
         self.on_progress = on_progress
         self.total = self.done = 0
         self.current = ""
-        self.core: dict[tuple[str, str], dict[str, Any]] = {}
+        self.core: dict[tuple[str, ...], dict[str, Any]] = {}
 
     def run(
         self, tasks: Sequence[Task], what: Iterable[str], names: Iterable[str]
@@ -177,7 +177,7 @@ class Sweep:
 
     def _limit(self, point: Point, before: int = 0) -> float:
         """Return the seconds that a point may take; so many others are under way."""
-        first = (point.implementation, point.task.op) not in self.core
+        first = _judged(point) not in self.core
         left = self.total - self.done - before
         return self.limits.budget.limit(left, first=first)
 
@@ -201,14 +201,14 @@ class Sweep:
         self, child: Child, point: Point, do: str, limit: float, **more: Any
     ) -> tuple[dict[str, Any], Finding | None]:
         """Give the first order of a point; return the answer, or why there is none."""
-        op = (point.implementation, point.task.op)
+        judged = _judged(point)
         order = {
             "do": do,
             "task": describe(point.task),
             "implementation": point.implementation,
             "dtype": str(self.setting.dtype),
             "threads": self.setting.threads,
-            "core": self.core.get(op),
+            "core": self.core.get(judged),
             **more,
         }
         try:
@@ -216,7 +216,7 @@ class Sweep:
         except ChildError as error:
             return {}, _ended(point, error, child)
         if answer.get("core"):
-            self.core[op] = answer["core"]
+            self.core[judged] = answer["core"]
         if "dropped" in answer:
             check = decoded(answer["check"])
             words = answer["reason"], answer["note"]
@@ -308,6 +308,12 @@ class Sweep:
         text = f"{self.current}: {words}" if self.current else words
         left = self.limits.budget.left
         self.on_progress(Progress(text, self.done, self.total, left))
+
+
+def _judged(point: Point) -> tuple[str, ...]:
+    """Return what the core cases are judged once for."""
+    task = point.task
+    return point.implementation, task.kind, task.op, task.form
 
 
 def _point(task: Task, entry: dict[str, Any]) -> Point:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ..bench.task import Task
 
 SHORT = {"cpu": "ssmref.cpu", "golden": "ssmref.golden", "gpu": "ssmref.gpu"}
-OUT = "bench_results"
+IMPLS, OUT = "cpu,peer", "bench_results"
 
 
 @dataclass(frozen=True)
@@ -45,10 +45,8 @@ class Wishes:
 
 
 def commands() -> Iterator[click.Command]:
-    """Yield a command for every suite."""
-    for suite in SUITES.values():
-        if suite.sources:
-            yield _command(suite)
+    """Return a command for every suite."""
+    return map(_command, SUITES.values())
 
 
 def _command(suite: Suite) -> click.Command:
@@ -79,42 +77,23 @@ Exit status: 0 at least one figure was measured and nobody was wrong or crashed,
 
 def _options(suite: Suite) -> list[click.Parameter]:
     budget = as_text(suite.budget) if suite.budget else "none"
-
-    def text(flag: str, words: str, default: str | None, metavar: str):
-        return click.Option([flag], help=words, default=default, metavar=metavar)
-
-    named = "separated by commas"
+    limit = as_text(suite.limit)
     return [
-        text(
-            "--seq-lens",
-            f"Lengths: 1K,8K or 1K..1M or 1K..1Mx4.  [default: {suite.lengths}]",
-            *(None, "LENGTHS"),
-        ),
-        text("--ops", f"Only these ops, {named}.", "", "OPS"),
-        text("--blocks", f"Only these blocks, {named}.", "", "BLOCKS"),
-        text(
-            "--impls",
-            f"cpu, golden, a package of ops, peer or peer:NAME, {named}.  "
-            "[default: cpu,peer]",
-            *("cpu,peer", "NAMES"),
-        ),
+        _text("--seq-lens", "LENGTHS", _LENGTHS_HELP.format(suite.lengths)),
+        _text("--ops", "OPS", "Only these ops, separated by commas.", ""),
+        _text("--blocks", "BLOCKS", "Only these blocks, separated by commas.", ""),
+        _text("--impls", "NAMES", _IMPLS_HELP.format(IMPLS), IMPLS),
         click.Option(
             ["--dtype"],
             type=click.Choice(("float32", "float64")),
             default="float32",
             show_default=True,
         ),
-        _count("--batch", "Sequences side by side.", 1, show_default=True),
-        _count("--threads", "Threads.  [default: all CPUs that may be used]", None),
-        _count(
-            "--rounds", f"How often each is timed.  [default: {suite.rounds}]", None
-        ),
-        text("--budget", f"Time of all: 90s, 10m, 2h.  [default: {budget}]", None, "T"),
-        text(
-            "--limit",
-            f"Time of one point.  [default: {as_text(suite.limit)}]",
-            *(None, "T"),
-        ),
+        _count("--batch", "Sequences side by side.  [default: 1]", 1),
+        _count("--threads", "Threads.  [default: all CPUs that may be used]"),
+        _count("--rounds", f"How often each is timed.  [default: {suite.rounds}]"),
+        _text("--budget", "T", f"Time of all: 90s, 10m, 2h.  [default: {budget}]"),
+        _text("--limit", "T", f"Time of one point.  [default: {limit}]"),
         click.Option(
             ["--out"],
             type=click.Path(file_okay=False, path_type=Path),
@@ -123,17 +102,26 @@ def _options(suite: Suite) -> list[click.Parameter]:
             show_default=True,
             help="Records go to <machine>/<date>-<commit>/ below this folder.",
         ),
-        click.Option(
-            ["--fresh/--resume", "fresh"],
-            help="Measure everything, or only what is not recorded yet.  "
-            "[default: resume]",
-        ),
+        click.Option(["--fresh/--resume", "fresh"], help=_FRESH_HELP),
     ]
 
 
-def _count(flag: str, words: str, default: int | None, **more: bool) -> click.Option:
-    kind = click.IntRange(min=1)
-    return click.Option([flag], type=kind, help=words, default=default, **more)
+_LENGTHS_HELP = "Lengths: 1K,8K or 1K..1M or 1K..1Mx4.  [default: {}]"
+_IMPLS_HELP = (
+    "cpu, golden, a package of ops, peer or peer:NAME, separated by commas.  "
+    "[default: {}]"
+)
+_FRESH_HELP = "Measure everything, or only what is not recorded yet.  [default: resume]"
+
+
+def _text(
+    flag: str, metavar: str, words: str, default: str | None = None
+) -> click.Option:
+    return click.Option([flag], metavar=metavar, help=words, default=default)
+
+
+def _count(flag: str, words: str, default: int | None = None) -> click.Option:
+    return click.Option([flag], type=click.IntRange(min=1), help=words, default=default)
 
 
 def run(suite: Suite, wishes: Wishes) -> None:
@@ -253,13 +241,11 @@ class _Shown:
         self.counts: Counter[str] = Counter()
         terminal = Console(stderr=True)
         self.plain = not terminal.is_terminal
-        words = TextColumn("{task.description}", table_column=None)
         # Drawn when something happens, not while something is timed.
         self.bar = Progress(
             MofNCompleteColumn(),
             TextColumn("{task.fields[left]}"),
-            words,
-            *(),
+            TextColumn("{task.description}", markup=False),
             console=terminal,
             auto_refresh=False,
             transient=True,

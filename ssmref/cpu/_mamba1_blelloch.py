@@ -96,7 +96,7 @@ def read(states, C, y, factor):
     share, varying = channels // C.shape[1], 0 if len(C) == 1 else 1
     for t in prange(len(y)):
         for d in range(channels):
-            total = y[t, d] * 0
+            total = factor * 0
             for n in range(count):
                 own = C[t * varying, d // share, n] * states[t + 1, d, n]
                 total += own.real

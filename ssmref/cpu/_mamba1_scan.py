@@ -23,9 +23,9 @@ TOKENS = 64
 VECTORS = 16
 # What beginning a tile costs, in vectors.
 OVERHEAD = 0.5
-# The first pass of a split scan, relative to the second (0.99 has been measured: what it
-# saves in outputs, it spends on sums), and the least tokens per stretch, so that loading
-# and storing states stays small.
+# The first pass of a split scan, relative to the second (0.99 has been measured: it
+# writes no outputs, but adds up steps), and the least tokens per stretch, so that
+# loading and storing states stays small.
 FIRST_PASS = 1.0
 SHORTEST = 256
 # Below so many updates of vectors one thread is as fast as all.

@@ -1,5 +1,6 @@
 """The selective scan where B and C are numbers that the channels of a block share."""
 
+import numpy as np
 from numba import prange
 
 from ._lanes import kernel, parallel_kernel
@@ -88,4 +89,6 @@ def scan_share(inputs, plan, starts, stops, h, elapsed, y, worker, workers):
 def scan_all(inputs, plan, starts, stops, h, elapsed, y, workers):
     """Scan the shares of all workers."""
     for worker in prange(workers):
-        scan_share(inputs, plan, starts, stops, h, elapsed, y, int(worker), workers)
+        # An index of prange is unsigned: as it is, all would be compiled twice.
+        turn = np.int64(worker)
+        scan_share(inputs, plan, starts, stops, h, elapsed, y, turn, workers)

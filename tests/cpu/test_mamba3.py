@@ -130,7 +130,7 @@ def test_states_of_empty_sequences_stay_as_they_are(op):
 
 
 # What takes the slow path is small: interpreted, it takes most of the time.
-SMALL = {"heads": 2, "groups": 1, "headdim": 3, "state": 6, "angles": 2}
+SMALL: dict[str, Any] = {"heads": 2, "groups": 1, "headdim": 3, "state": 6, "angles": 2}
 ARGUMENTS = ("x", "dt", "A", "B", "C", "trap", "angles", "z")
 
 

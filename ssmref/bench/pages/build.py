@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from . import claims
+from .calculator import sizes_section
 from .exploring import exploring_sections
 from .growth import growth_section
 from .machine import machine_section, points_section
@@ -36,6 +37,7 @@ def sections(run: Run) -> list[Section]:
         *serving_section(run),
         *growth_section(run),
         *exploring_sections(run),
+        sizes_section(),
         *_published(),
         *machine_section(run),
         *points_section(run),

@@ -28,6 +28,8 @@ def page(
     """Return the page; `pictures` stand where no script runs, and on paper."""
     charts = [chart for section in sections for chart in section.charts]
     scripts = [Markup(interactive.library()), _resource("page.js")] if charts else []
+    if any(section.only_page for section in sections):
+        scripts.append(_resource("calculator.js"))
     data = Markup(interactive.data(charts))
     body = element(
         "body",
@@ -139,6 +141,7 @@ def _section(section: Section, pictures: Mapping[str, bytes]) -> Markup:
         element("h2", section.title, id=name),
         *text,
         *(_chart(chart, pictures) for chart in section.charts),
+        section.only_page,
         *(_table(table) for table in section.tables),
         id=section.id,
         aria_labelledby=name,

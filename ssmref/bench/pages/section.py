@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ...conformance.report.markup import Markup
 from .charts import Chart
 from .series import Series, is_attention, rank
 from .tables import Table
@@ -14,13 +15,17 @@ KINDS = {"block": "whole blocks", "op": "single ops"}
 
 @dataclass(frozen=True)
 class Section:
-    """Charts, then tables, under a title."""
+    """Charts, then tables, under a title.
+
+    `only_page` is a form that stands before the tables, on the page alone.
+    """
 
     id: str
     title: str
     charts: Sequence[Chart] = ()
     tables: Sequence[Table] = ()
     text: str = ""
+    only_page: Markup = Markup()
 
 
 def in_order(series: Sequence[Series[Any]]) -> list[Series[Any]]:
