@@ -31,6 +31,8 @@ PREFILL, DECODE = "prefill", "decode"
 MATCHED = "matched"
 # As wide as models of 130 million parameters.
 WIDTH = 768
+# Four times the tokens need so much more where all but attention is negligible.
+_QUADRATIC = 4**1.9
 # Changed when times of the same block cease to be comparable.
 _DEFINITION = 1
 # The parameters of a decoded token take turns until the last cache is filled so often.
@@ -120,13 +122,16 @@ class BlockTask:
 
     @property
     def growth(self) -> float:
-        """Attention is quadratic in the tokens; a token behind a state costs the same.
+        """A token behind a state costs the same; else what is certain of the time.
 
-        Projections dominate at first: what is predicted is an upper limit.
+        A block with attention is linear in the tokens as long as its projections count,
+        and a prediction that is too high would leave points out.
         """
-        if self.op != "block.transformer":
-            return 0.0 if self._decodes else 1.0
-        return 1.0 if self._decodes else 2.0
+        if self._decodes:
+            return 1.0 if self.op == "block.transformer" else 0.0
+        shorter = resized(self, length=max(self.length // 4, 1))
+        ratio = self.cost.products / shorter.cost.products
+        return 2.0 if ratio > _QUADRATIC else 1.0
 
     def contenders(
         self, names: Iterable[str], threads: int

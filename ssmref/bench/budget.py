@@ -19,8 +19,9 @@ class Took:
     """The seconds of a point that was run.
 
     `start` grows with nothing: the process, its imports, compiling and verifying at
-    small sizes. `setup` are inputs and what is verified at full size, `call` a call.
-    Where it was stopped at its work, `least` is what that had taken.
+    small sizes. `setup` is making the inputs, `call` a call; what is verified at full
+    size is a sample, the same at all lengths. Where a point was stopped at its work,
+    `least` is what that had taken.
     """
 
     start: float

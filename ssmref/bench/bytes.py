@@ -8,7 +8,6 @@ memory of intermediate results from 256 KiB on only: below, some more is held.
 """
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
@@ -73,8 +72,8 @@ def block_bytes(
     for number, layer in enumerate(layers):
         # The first layer reads the inputs, a later one what is held of the one before.
         before = outputs if number else 0
-        held = max(sum(stage) for stage in _stages(layer))
-        peak = max(peak, sum(states[: number + 1]) + before + tokens * held)
+        held = tokens * max(sum(stage) for stage in _stages(layer)) + _rates(layer)
+        peak = max(peak, sum(states[: number + 1]) + before + held)
     return {
         "inputs": inputs,
         "outputs": outputs * dtype.itemsize,
@@ -100,6 +99,12 @@ def _stages(layer: LayerConfig) -> Iterator[list[int]]:
         hidden = layer.mlp.hidden
         # The residual, the norm; value and gate; SiLU of the gate.
         yield [2 * width, 2 * hidden, _SILU * hidden]
+
+
+def _rates(layer: LayerConfig) -> int:
+    """Return the numbers of A, made of its logarithm, which is large in Mamba-1."""
+    c = layer.mixer
+    return c.d_inner * c.d_state if isinstance(c, Mamba1Config) else 0
 
 
 def _attention(c: AttentionConfig) -> Iterator[list[int]]:
@@ -157,12 +162,3 @@ def naive_attention_bytes(
         "state": 0,
         "workspace": scores + length**2 + rows * dtype.itemsize,
     }
-
-
-def sizes_of(value: Any) -> int:
-    """Return the bytes of all arrays inside of lists, tuples and dictionaries."""
-    if isinstance(value, np.ndarray):
-        return value.nbytes
-    if isinstance(value, dict):
-        return sum(map(sizes_of, value.values()))
-    return sum(map(sizes_of, value)) if isinstance(value, list | tuple) else 0

@@ -88,9 +88,9 @@ class Server:
         task, contender, dtype = self._verified(order)
         copies = task.copies(dtype, order["cache_bytes"])
         every = [task.arguments(dtype, copy) for copy in range(copies)]
+        setup = time.monotonic() - self.verified
         self._step("computing golden on a sample")
         judge = self._attempt(contender, lambda: task.judge(every[0], dtype))
-        setup = time.monotonic() - self.verified
         calls: list[Callable[[], Any]] = []
 
         def first_result() -> Check:
@@ -129,6 +129,7 @@ class Server:
         """Return the peaks of one call, or what there is without the call."""
         task, contender, dtype = self._verified(order)
         arguments = task.arguments(dtype)
+        setup = time.monotonic() - self.verified
         call = self._attempt(contender, lambda: contender.prepare(arguments))
         if not order["call"]:
             return self._ready(contender) | measured_call(None)[1]
@@ -138,7 +139,6 @@ class Server:
         seconds = time.monotonic() - start
         judge = self._attempt(contender, lambda: task.judge(arguments, dtype))
         self._judge(contender, lambda: judge(contender, contender.outputs(result)))
-        setup = time.monotonic() - self.verified - seconds
         return self._ready(contender) | peaks | {"setup": setup, "calls": [seconds]}
 
     def _verified(self, order: Order) -> tuple[Task, Contender, np.dtype]:

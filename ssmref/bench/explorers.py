@@ -43,6 +43,15 @@ class StateTask(OpTask):
         """Sizes of states are a kind of workloads."""
         return "state"
 
+    def contenders(
+        self, names: Iterable[str], threads: int
+    ) -> Iterator[Contender | Absent]:
+        """Yield everybody who has this op; libraries if they are asked for by name.
+
+        What they write out grows with the state: it would fill the memory.
+        """
+        yield from resolve(_ours(names), self, threads)
+
 
 @dataclass(frozen=True)
 class FormTask(OpTask):
@@ -68,7 +77,10 @@ class FormTask(OpTask):
 
         Who has only the recurrence is not missed elsewhere.
         """
-        for found in resolve(_and(names, GOLDEN, self.form), self, threads):
+        asked = [
+            name for name in _ours(names) if not self.form or not _is_library(name)
+        ]
+        for found in resolve([*asked, GOLDEN], self, threads):
             if isinstance(found, Contender) or not self.form:
                 yield found
 
@@ -80,10 +92,9 @@ class FormTask(OpTask):
         return fused | {"workspace": fused["workspace"] + held}
 
 
-def _and(names: Iterable[str], own: str, form: str) -> list[str]:
-    """Return the names with one more; of peers and yardsticks there are no forms."""
-    ours = [name for name in names if not form or not _is_library(name)]
-    return [*ours, own]
+def _ours(names: Iterable[str]) -> list[str]:
+    """Return the names without those that stand for all libraries or yardsticks."""
+    return [name for name in names if name not in ("peer", "yardstick")]
 
 
 def _is_library(name: str) -> bool:
@@ -244,9 +255,7 @@ def state_tasks(choice: "Choice") -> Iterator[StateTask]:
 def form_tasks(choice: "Choice") -> Iterator[FormTask]:
     """Yield all forms of the selective scan, at these lengths and shorter ones."""
     width = {"channels": _FORM_CHANNELS, "state": _FORM_STATE}
-    lengths = sorted(
-        {length // n or 1 for length in choice.lengths for n in (1, 4, 16)}
-    )
+    parts = {max(n // part, 1) for n in choice.lengths for part in (1, 4, 16)}
     for form in scans.FORMS:
         for length in sorted(parts):
             sizes = {"batch": choice.batch, "length": length, **width}

@@ -10,6 +10,7 @@ import numpy as np
 from ..conformance.outputs import flatten
 from ..ops import OPS
 from .contender import Contender, UnavailableError
+from .op_bytes import state_numbers
 
 NUMPY = "numpy"
 # Where `ssmref.cpu` keeps the length of its chunks: a constant that is not for users.
@@ -18,17 +19,17 @@ _PRIVATE = {
     "mamba3.siso": ("_mamba3_pieces", "ROWS"),
 }
 
-# Of `ssmref.cpu`: bytes of states that a thread computes together, in float32, and rows
-# of scores that it weighs at a time.
-_STATES, _ROWS = 1 << 18, 6
+# Of `ssmref.cpu`: bytes of states that a thread computes together, in float32; rows of
+# scores that it weighs at a time; numbers of each row in Mamba-3, such as decays.
+_STATES, _ROWS, _VECTORS = 1 << 18, 6, 10
 
 
 def contender(name: str, op: str, chunk: int) -> Contender:
     """Return an op in chunks of so many tokens, or raise UnavailableError."""
-    own = {}
+    held = _nothing
     if name == NUMPY:
         call: Callable[..., Any] = partial(ssd, chunk_size=chunk)
-        note, own = "products by BLAS, all chunks at once", {"workspace": _held}
+        note, held = "products by BLAS, all chunks at once", _held
     elif name == "ssmref.cpu":
         call, note = _private(op, chunk), "its private constant set to this length"
     else:
@@ -37,7 +38,8 @@ def contender(name: str, op: str, chunk: int) -> Contender:
     def prepare(arguments: Mapping[str, Any]) -> Callable[[], Any]:
         return partial(call, **arguments)
 
-    return Contender(name, op, prepare, partial(flatten, OPS[op]), note=note, **own)
+    outputs = partial(flatten, OPS[op])
+    return Contender(name, op, prepare, outputs, held, note)
 
 
 def _form(package: str, op: str, chunk: int) -> Callable[..., Any]:
@@ -118,6 +120,10 @@ def _chunks(v: np.ndarray, size: int) -> np.ndarray:
     return np.ascontiguousarray(np.moveaxis(split, 3, 1))
 
 
+def _nothing(**_: int) -> float:
+    return 0.0
+
+
 def _held(
     *,
     batch: int,
@@ -133,22 +139,19 @@ def _held(
     return batch * heads * length * per_row
 
 
-def workspace(
-    op: str,
-    threads: int,
-    *,
-    heads: int,
-    headdim: int,
-    state: int,
-    chunk: int,
-    **_: int,
-) -> int:
+def workspace(op: str, threads: int, **sizes: int) -> int:
     """Return the numbers that `ssmref.cpu` holds: per thread a chunk and some states.
 
-    A chunk of q tokens has a table of scores, keys, values and outputs, some rows of
-    weights, and for each head step sizes and exponents.
+    A chunk of q tokens has a table of scores, some rows of weights, keys, values and
+    outputs. Mamba-3 also has keys and queries before and after their rotation, and for
+    all heads the states that the sequences begin with.
     """
-    most = min(_STATES // (4 * headdim * state) or 1, -(-heads // threads))
-    own = most if op == "mamba2.ssd" else min(4, heads)
-    room = chunk * (chunk + _ROWS + state + 2 * headdim + 2 * own)
-    return threads * (room + own * headdim * state)
+    chunk, heads, state = sizes["chunk"], sizes["heads"], sizes["state"]
+    headdim, one = sizes["headdim"], sizes["headdim"] * state
+    if op == "mamba2.ssd":
+        own = min(max(_STATES // (4 * one), 1), -(-heads // threads))
+        room = chunk * (chunk + _ROWS + state + 2 * headdim + 2 * own)
+        return threads * (room + own * one)
+    room = chunk * (chunk + _ROWS + _VECTORS + 3 * state + 2 * headdim)
+    room += max(2 * chunk * state, one)
+    return threads * (room + min(4, heads) * one) + state_numbers(op, **sizes)

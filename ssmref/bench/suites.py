@@ -39,34 +39,42 @@ class Choice:
 class Suite:
     """What is measured together.
 
-    `what` is times, memory or both; `lengths` are those without ``--seq-lens``;
-    `budget` and `limit` are seconds, of all and of one point.
+    `times` and `memory` are the sources of the tasks of which these are measured;
+    `lengths` are those without ``--seq-lens``; `budget` and `limit` are seconds, of all
+    and of one point.
     """
 
     name: str
     purpose: str
-    what: tuple[str, ...]
     lengths: str
-    sources: tuple[str, ...]
+    times: tuple[str, ...] = ()
+    memory: tuple[str, ...] = ()
     budget: float | None = None
     limit: float = 120.0
     rounds: int = 11
 
-    def tasks(self, choice: Choice) -> "list[Task]":
-        """Return the tasks that the user chose, the shortest first."""
-        found = {task.id: task for task in self._all(choice) if choice.holds(task.op)}
-        return sorted(found.values(), key=lambda task: task.length)
+    def wanted(self, choice: Choice) -> "list[tuple[Task, str]]":
+        """Return what the user chose: tasks, and what is measured of them."""
+        sources = (("times", self.times), ("memory", self.memory))
+        found = {
+            (task.id, what): (task, what)
+            for what, names in sources
+            for task in _tasks(names, choice)
+            if choice.holds(task.op)
+        }
+        return list(found.values())
 
     def names(self) -> list[str]:
         """Return the ops and blocks of this suite."""
-        lengths = parse_lengths(self.lengths)[:1]
-        return list(dict.fromkeys(task.op for task in self._all(Choice(lengths))))
+        choice = Choice(parse_lengths(self.lengths)[:1])
+        return list(dict.fromkeys(task.op for task, _ in self.wanted(choice)))
 
-    def _all(self, choice: Choice) -> "Iterator[Task]":
-        for source in self.sources:
-            module, _, function = source.partition(":")
-            loaded = import_module(f".{module}", __package__)
-            yield from getattr(loaded, function)(choice)
+
+def _tasks(sources: tuple[str, ...], choice: Choice) -> "Iterator[Task]":
+    for source in sources:
+        module, _, function = source.partition(":")
+        loaded = import_module(f".{module}", __package__)
+        yield from getattr(loaded, function)(choice)
 
 
 def op_tasks(choice: Choice) -> "Iterator[OpTask]":
@@ -95,68 +103,58 @@ def op_tasks(choice: Choice) -> "Iterator[OpTask]":
 
 
 def quick_op_tasks(choice: Choice) -> "Iterator[OpTask]":
-    """Yield one op of each model."""
-    return (task for task in op_tasks(choice) if task.op != "mamba3.mimo")
+    """Yield attention, and the op that takes its place in Mamba-2."""
+    few = ("attention.attention", "mamba2.ssd")
+    return (task for task in op_tasks(choice) if task.op in few)
 
 
-BOTH = ("times", "memory")
-OPS, BLOCKS = "suites:op_tasks", "blocks:block_tasks"
+_OPS, _BLOCKS = ("suites:op_tasks",), ("blocks:block_tasks",)
+_NAIVE = ("explorers:naive_tasks",)
+_INFERENCE = (
+    "inference:prefill_tasks",
+    "inference:decode_tasks",
+    "inference:batch_tasks",
+)
+
+
+def _suite(name: str, purpose: str, lengths: str, *sources: str) -> Suite:
+    """Return a suite of times and memory."""
+    return Suite(name, purpose, lengths, times=sources, memory=sources)
+
+
 _EVERY = (
     Suite(
-        "quick",
-        "A first look in two minutes.",
-        BOTH,
-        "512,2K,8K",
-        ("suites:quick_op_tasks", BLOCKS),
+        *("quick", "A first look in two minutes.", "256,1K,4K"),
+        times=("suites:quick_op_tasks", *_BLOCKS),
+        memory=_BLOCKS,
         budget=100.0,
         limit=20.0,
         rounds=5,
     ),
-    Suite(
-        "scaling",
-        "Time and memory against the length of the sequence.",
-        BOTH,
-        "1K..1Mx4",
-        (OPS, BLOCKS),
+    _suite(
+        *("scaling", "Time and memory against the length of the sequence."),
+        *("1K..1Mx4", *_OPS, *_BLOCKS),
     ),
     Suite(
-        "memory",
-        "Memory against the length of the sequence.",
-        ("memory",),
+        *("memory", "Memory against the length of the sequence."),
         "1K,8K,32K,128K,800K",
-        (OPS, BLOCKS, "explorers:naive_tasks"),
+        memory=(*_OPS, *_NAIVE, *_BLOCKS),
     ),
-    Suite(
-        "inference",
-        "Prompts, one token behind so many, and many requests at once.",
-        BOTH,
-        "1K,8K,32K",
-        (
-            "inference:prefill_tasks",
-            "inference:decode_tasks",
-            "inference:batch_tasks",
-        ),
+    _suite(
+        *("inference", "Prompts, one token behind so many, many requests at once."),
+        *("1K,8K,32K", *_INFERENCE),
     ),
-    Suite(
-        "chunks",
-        "Time, memory and error against the length of chunks.",
-        BOTH,
-        "8K",
-        ("explorers:chunk_tasks",),
+    _suite(
+        *("chunks", "Time, memory and error against the length of chunks."),
+        *("8K", "explorers:chunk_tasks"),
     ),
-    Suite(
-        "state",
-        "Time and memory against the size of the state.",
-        BOTH,
-        "8K",
-        ("explorers:state_tasks",),
+    _suite(
+        *("state", "Time and memory against the size of the state."),
+        *("8K", "explorers:state_tasks"),
     ),
-    Suite(
-        "forms",
-        "Forms of the scan: one by one, in parallel, in chunks.",
-        BOTH,
-        "16K",
-        ("explorers:form_tasks",),
+    _suite(
+        *("forms", "Forms of the scan: one by one, in parallel, in chunks."),
+        *("16K", "explorers:form_tasks"),
     ),
 )
 SUITES = {suite.name: suite for suite in _EVERY}

@@ -81,21 +81,21 @@ class Sweep:
         self.core: dict[tuple[str, ...], dict[str, Any]] = {}
 
     def run(
-        self, tasks: Sequence[Task], what: Iterable[str], names: Iterable[str]
+        self, wanted: Iterable[tuple[Task, str]], names: Iterable[str]
     ) -> Iterator[list[Finding]]:
         """Yield what was found at the points of each task that were not done before."""
-        wanted = tuple(what)
-        entries = self._resolved(sorted(tasks, key=lambda t: t.length), tuple(names))
+        entries = list(wanted)
+        tasks = {task.id: task for task, _ in entries}
+        resolved = self._resolved(list(tasks.values()), tuple(names))
+        points = dict(zip(tasks, resolved, strict=True))
         groups = [
-            [replace(point, what=kind) for point in points]
-            for points in entries
-            for kind in (TIMES, MEMORY)
-            if kind in wanted
+            [replace(point, what=what) for point in points[task.id]]
+            for task, what in sorted(entries, key=_by_length)
         ]
         self.total = sum(map(len, groups))
-        for points in groups:
-            todo = [point for point in points if not self.book.is_done(point)]
-            self.done += len(points) - len(todo)
+        for own in groups:
+            todo = [point for point in own if not self.book.is_done(point)]
+            self.done += len(own) - len(todo)
             if todo:
                 yield list(self._group(todo))
 
@@ -308,6 +308,12 @@ class Sweep:
         text = f"{self.current}: {words}" if self.current else words
         left = self.limits.budget.left
         self.on_progress(Progress(text, self.done, self.total, left))
+
+
+def _by_length(entry: tuple[Task, str]) -> tuple[int, str, bool]:
+    """Sort short tasks first, then by name, times before memory."""
+    task, what = entry
+    return task.length, task.id, what == MEMORY
 
 
 def _judged(point: Point) -> tuple[str, ...]:

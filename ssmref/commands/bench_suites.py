@@ -132,7 +132,7 @@ def run(suite: Suite, wishes: Wishes) -> None:
     from ..bench.sweep import Sweep
     from ..bench.threads import limited
 
-    names, tasks = _names(wishes.impls), _tasks(suite, wishes)
+    names, wanted = _names(wishes.impls), _wanted(suite, wishes)
     count = thread_count(wishes.threads)
     total = _seconds("--budget", wishes.budget) or suite.budget
     point = _seconds("--limit", wishes.limit) or suite.limit
@@ -146,7 +146,7 @@ def run(suite: Suite, wishes: Wishes) -> None:
     limits = _limits(suite, wishes, budget)
     sweep = Sweep(book.setting, limits, book, on_progress=shown.progress)
     try:
-        for found in sweep.run(tasks, suite.what, names):
+        for found in sweep.run(wanted, names):
             shown.show(found, sweep.done, sweep.total)
     finally:
         shown.close()
@@ -167,7 +167,7 @@ def _split(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
-def _tasks(suite: Suite, wishes: Wishes) -> "list[Task]":
+def _wanted(suite: Suite, wishes: Wishes) -> "list[tuple[Task, str]]":
     """Return what is to be measured, or name the mistake."""
     try:
         lengths = parse_lengths(wishes.seq_lens or suite.lengths)
@@ -179,7 +179,7 @@ def _tasks(suite: Suite, wishes: Wishes) -> "list[Task]":
         own = [name for name in known if name.startswith("block.")]
         check_known("--ops", ops, [name for name in known if name not in own])
         check_known("--blocks", blocks, own or known)
-    return suite.tasks(Choice(lengths, wishes.batch, ops, blocks))
+    return suite.wanted(Choice(lengths, wishes.batch, ops, blocks))
 
 
 def _seconds(option: str, text: str | None) -> float | None:

@@ -110,10 +110,7 @@ class Part(NamedTuple):
 
 @inner
 def weigh_tokens(call, part, memory, desk, t, tokens, head):
-    """Fill the weights of the tokens of a chunk and of the one after it.
-
-    Their exponents become half of dt.
-    """
+    """Fill exponents and weights of the tokens of a chunk and of the one after it."""
     stay_small()
     heads, known = call.heads, min(tokens + 1, part.end - t)
     for i in range(known):
@@ -350,6 +347,8 @@ def store_head(call, part, state, memory, desk, k):
     copy(state.turns, row * 2 * pairs, 0, memory, turns, 0, 1, 2 * pairs)
 
 
+# Not inlined: Numba would take the sums in `state.total` for a reduction of the loop
+# over work items, and lose them.
 @inner
 def scan_part(call, part, state, memory, desk, y):
     """Scan some heads over some tokens, from the states of a piece to themselves."""

@@ -16,18 +16,21 @@ import sys
 from pathlib import Path
 import numpy as np
 from support.toys import Toy
+from ssmref.bench import environment
 from ssmref.bench.book import Book
 from ssmref.bench.budget import Budget
 from ssmref.bench.points import Setting
 from ssmref.bench.sweep import Limits, Sweep
 
+environment.commit = lambda: "abc1234"  # somebody may commit meanwhile
 setting = Setting("toys", np.dtype(np.float32), 1, {})
 book = Book(Path(sys.argv[1]), setting)
 book.environment_id = "0123456789ab"
 limits = Limits(Budget(None, 30.0), 2, 1, lambda: None)
-tasks = [Toy(sizes={"length": n}) for n in (1, 2)]
+toys = [Toy(sizes={"length": n}) for n in (1, 2)]
+wanted = [(toy, what) for toy in toys for what in ("times", "memory")]
 names = ["toy.one", "toy.wrong"]
-for found in Sweep(setting, limits, book).run(tasks, ("times", "memory"), names):
+for found in Sweep(setting, limits, book).run(wanted, names):
     print(len(found), flush=True)
 """
 

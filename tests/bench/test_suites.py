@@ -66,12 +66,10 @@ def test_what_is_no_length_is_named(text, words):
 
 @pytest.mark.parametrize("suite", SUITES.values(), ids=SUITES)
 def test_every_suite_has_tasks_that_are_whole(suite):
-    lengths = parse_lengths(suite.lengths)
-    assert set(suite.what) <= {"times", "memory"}
-    tasks = suite.tasks(Choice(lengths))
-    assert len({task.id for task in tasks}) == len(tasks)
-    assert [t.length for t in tasks] == sorted(t.length for t in tasks)
-    for task in tasks:
+    wanted = suite.wanted(Choice(parse_lengths(suite.lengths)))
+    assert len({(task.id, what) for task, what in wanted}) == len(wanted) > 0
+    assert {what for _, what in wanted} <= {"times", "memory"}
+    for task in {task.id: task for task, _ in wanted}.values():
         assert restore(describe(task)) == task
         assert json.loads(json.dumps(describe(task)))
         parts = task.bytes(FLOAT32, 2)
@@ -100,8 +98,12 @@ def test_ops_have_the_lengths_and_the_batch_that_were_chosen():
 def test_only_what_was_named_takes_part():
     scaling = SUITES["scaling"]
     choice = Choice((64,), ops=("mamba2.ssd",))
-    assert {task.op for task in scaling.tasks(choice)} == {"mamba2.ssd"}
-    assert scaling.tasks(Choice((64,), blocks=("block.none",))) == []
+    assert {task.op for task, _ in scaling.wanted(choice)} == {"mamba2.ssd"}
+    assert scaling.wanted(Choice((64,), blocks=("block.none",))) == []
+    both = Choice((64,), ops=("mamba2.ssd",), blocks=("block.mamba2",))
+    found = {task.op for task, _ in scaling.wanted(both)}
+    assert found == {"mamba2.ssd", "block.mamba2"}
+    assert {what for _, what in SUITES["memory"].wanted(both)} == {"memory"}
 
 
 @pytest.fixture
@@ -111,8 +113,8 @@ def toys(monkeypatch, rates):
     made(rates_module, "measure", lambda _: iter(rates.values()))
     tasks = lambda choice: (Toy(sizes={"length": n}) for n in choice.lengths)  # noqa: E731
     made(suites, "toy_tasks", tasks, raising=False)
-    what = ("times", "memory")
-    suite = Suite("toys", "Toys.", what, "8", ("suites:toy_tasks",), rounds=2)
+    own = ("suites:toy_tasks",)
+    suite = Suite("toys", "Toys.", "8", times=own, memory=own, rounds=2)
     command = bench_suites._command(suite)
 
     def invoke(*arguments):

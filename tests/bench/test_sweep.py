@@ -39,7 +39,8 @@ def swept(path, tasks, *names, what=(TIMES,), **more):
     book.environment_id = ID
     steps: list[Progress] = []
     made = Sweep(SETTING, limits(**more), book, steps.append)
-    found = [f for group in made.run(tasks, what, names) for f in group]
+    wanted = [(task, kind) for task in tasks for kind in what]
+    found = [f for group in made.run(wanted, names) for f in group]
     assert made.done == made.total
     for record in load(path) if path.exists() else ():
         jsonschema.validate(record, schema())
@@ -335,7 +336,7 @@ def test_records_of_another_format_are_refused(path):
 def test_progress_says_where_it_is(path):
     book, steps = Book(path, SETTING), []
     made = Sweep(SETTING, limits(total=60.0), book, steps.append)
-    list(made.run(toys(8), (TIMES,), ["toy.one"]))
+    list(made.run([(toy, TIMES) for toy in toys(8)], ["toy.one"]))
     assert steps[0].words == "looking for toy.one"
     assert steps[-1].words.startswith("toy.double/l8, toy.one: round 3 of 3")
     assert steps[-1].total == 1

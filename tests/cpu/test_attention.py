@@ -12,7 +12,9 @@ from ssmref.cpu.attention import AttentionState, attention, attention_step
 from ssmref.golden import attention as golden
 
 
-def inputs(length, *, cached=0, heads=4, groups=2, headdim=20, dtype=np.float64):
+def inputs(
+    length, *, cached=0, heads=4, groups=2, headdim=20, dtype: type = np.float64
+):
     rng = np.random.default_rng(length)
     q = rng.standard_normal((2, length, heads, headdim))
     k, v = rng.standard_normal((2, 2, length + cached, groups, headdim))

@@ -17,7 +17,12 @@
     }
     if (!power) return `${value} B`;
     const exponent = Number(value.toExponential(2).split("e")[1]);
-    return `${value.toFixed(Math.max(2 - exponent, 0))} ${UNITS[power]}`;
+    const places = Math.max(2 - exponent, 0);
+    // Python rounds a half to the even neighbour, toFixed to the larger one.
+    const scaled = value * 10 ** places;
+    const half = scaled - Math.floor(scaled) === 0.5;
+    const rounded = half ? 2 * Math.round(scaled / 2) : Math.round(scaled);
+    return `${(rounded / 10 ** places).toFixed(places)} ${UNITS[power]}`;
   }
 
   // As in sizes.py: numbers that are kept of a request, always and for each token.

@@ -110,9 +110,8 @@ def _choice(name: str, values, chosen: str = "") -> Markup:
 
 
 def _number(name: str, words: str, value: int, **attributes: str) -> Markup:
-    field = element(
-        "input", type="number", name=name, value=str(value), min="1", step="1"
-    )
+    kind = {"type": "number", "name": name, "value": str(value), "min": "1"}
+    field = element("input", **kind, required=True)
     return element("label", words, field, **attributes)
 
 

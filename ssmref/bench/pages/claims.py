@@ -23,6 +23,8 @@ COLUMNS = {
     "checked": "what can be checked here",
 }
 
+_UNKNOWN = "An empty cell: not named there, or not confirmed."
+
 
 @dataclass(frozen=True)
 class Quote:
@@ -87,6 +89,7 @@ def published() -> list[Table]:
             title,
             ["no.", *COLUMNS.values()],
             [_claim(n, entry) for n, entry in enumerate(own, 1)],
+            _UNKNOWN,
         )
         for number, (title, own) in enumerate(entries.items(), 1)
     ]

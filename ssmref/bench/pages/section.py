@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ...conformance.report.markup import Markup
 from .charts import Chart
 from .series import Series, is_attention, rank
 from .tables import Table
@@ -17,7 +16,7 @@ KINDS = {"block": "whole blocks", "op": "single ops"}
 class Section:
     """Charts, then tables, under a title.
 
-    `only_page` is a form that stands before the tables, on the page alone.
+    `only_page` is markup that stands before the tables, on the page alone.
     """
 
     id: str
@@ -25,7 +24,7 @@ class Section:
     charts: Sequence[Chart] = ()
     tables: Sequence[Table] = ()
     text: str = ""
-    only_page: Markup = Markup()
+    only_page: str = ""
 
 
 def in_order(series: Sequence[Series[Any]]) -> list[Series[Any]]:

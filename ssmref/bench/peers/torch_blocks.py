@@ -23,17 +23,19 @@ class _Layer:
     def __init__(self, layer: Any, parameters: Mapping[str, np.ndarray]):
         self.p = {name: _tensor(array) for name, array in parameters.items()}
         self.mixer, self.eps = layer.mixer, layer.norm_eps
-        self.hidden = layer.mlp.hidden
+        self.mlp = layer.mlp
 
     def __call__(
         self, x: torch.Tensor, turn: tuple[torch.Tensor, torch.Tensor], cache: Any
     ) -> tuple[torch.Tensor, Any]:
-        """Add attention and the MLP to x (batch, length, width)."""
+        """Add attention and, if there is one, the MLP to x (batch, length, width)."""
         p, h = self.p, self._norm(x, "norm")
         mixed, cache = self._attend(h, turn, cache)
         x = x + mixed
+        if self.mlp is None:
+            return x, cache
         both = linear(self._norm(x, "norm2"), p["mlp.fc1.weight"])
-        value, gate = both.split(self.hidden, dim=-1)
+        value, gate = both.split(self.mlp.hidden, dim=-1)
         return x + linear(value * silu(gate), p["mlp.fc2.weight"]), cache
 
     def _norm(self, x: torch.Tensor, name: str) -> torch.Tensor:

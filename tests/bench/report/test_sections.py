@@ -32,7 +32,8 @@ def row(table, head):
 def test_everything_has_its_section(parts):
     assert list(parts) == [
         *("time-block", "throughput-block", "time-op", "throughput-op", "memory"),
-        *("inference", "growth", "chunks", "state", "forms", "machine", "points"),
+        *("inference", "growth", "chunks", "state", "forms", "sizes", "claims"),
+        *("machine", "points"),
     ]
     charts = [c for part in parts.values() for c in part.charts]
     assert sorted(c.id for c in charts) == sorted(CHARTS)
@@ -42,7 +43,8 @@ def test_everything_has_its_section(parts):
 def test_without_records_there_is_no_section(run_of):
     sizes = {"batch": 1, "length": 64}
     lonely = made.timing("op", "mamba2.ssd", sizes, "ssmref.cpu", 0.5)
-    assert [s.id for s in sections(run_of(lonely))] == ["machine", "points"]
+    found = [s.id for s in sections(run_of(lonely))]
+    assert found == ["sizes", "claims", "machine", "points"]
 
 
 def test_curves_are_the_medians_and_quartiles_of_the_samples(parts, run):
