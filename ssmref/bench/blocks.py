@@ -40,6 +40,8 @@ _TIMES_CACHE, _MOST_COPIES = 3, 64
 # Tokens of the timed result that golden computes too: several chunks and some more.
 _FIRST, _LAST = 200, 70
 _SMALL = {"batch": 2, "length": 330}
+# Sizes of what is computed; the others are those of the block.
+_TOKENS = ("batch", "length", "context")
 # Peers by library; a module has `CONTENDERS`.
 PEERS = {"torch": "torch_blocks", "transformers": "transformers_blocks"}
 
@@ -49,8 +51,8 @@ class BlockTask:
     """A block over tokens, or over one token behind a context.
 
     `model` is a published one, of which one layer is measured, or "matched": layers of
-    about equally many parameters. Sizes: batch, width, layers; length, or context for
-    the form decode.
+    about equally many parameters. Sizes: batch and length, or context for the form
+    decode; width, layers and parameters tell blocks apart.
     """
 
     op: str
@@ -103,7 +105,7 @@ class BlockTask:
     @property
     def _tokens(self) -> dict[str, int]:
         """Batch, and the length or the context."""
-        return {n: s for n, s in self.sizes.items() if n not in ("width", "layers")}
+        return {name: s for name, s in self.sizes.items() if name in _TOKENS}
 
     @property
     def cost(self) -> Cost:
@@ -187,6 +189,8 @@ class BlockTask:
             head = {"y": own["y"][:, :_FIRST]} if "y" in own else {}
             place = f"timed result, the last row, its first {_FIRST} tokens"
             found = check.judged(right, head, place)
+            if not found.passed:
+                return found
             return found + self._judged_end(contender, row, got, dtype)
 
         return judged
@@ -284,27 +288,33 @@ def package_block(package: str, task: BlockTask) -> Contender:
 
 def block_tasks(choice: "Choice") -> Iterator[BlockTask]:
     """Yield all blocks of equal parameter counts."""
-    yield from _matched(choice, "")
-
-
-def _matched(choice: "Choice", form: str) -> Iterator[BlockTask]:
     for op in BLOCKS:
-        layers = len(matched(WIDTH)[op])
         for length in choice.lengths:
-            sizes = {"batch": choice.batch, "length": length}
-            own = sizes | {"width": WIDTH, "layers": layers}
-            yield BlockTask(op, own, form=form)
+            yield matched_task(op, {"batch": choice.batch, "length": length})
+
+
+def matched_task(
+    op: str, tokens: Mapping[str, int], form: str = "", width: int = WIDTH
+) -> BlockTask:
+    """Return a block of equal parameter counts over so many tokens."""
+    own = _sizes(tokens, width, matched(width)[op])
+    return BlockTask(op, own, form=form)
 
 
 def model_tasks(choice: "Choice", *names: str) -> Iterator[BlockTask]:
     """Yield a layer of each kind of these models; of all where none is named."""
     for name in names or MODELS:
-        for op in dict.fromkeys(block_of(layer) for _, layer in MODELS[name].layers):
-            width = MODELS[name].layers[0][1].mixer.d_model
+        kinds = {block_of(layer): layer for _, layer in MODELS[name].layers}
+        for op, layer in kinds.items():
             for length in choice.lengths:
-                sizes = {"batch": choice.batch, "length": length}
-                own = sizes | {"width": width, "layers": 1}
+                tokens = {"batch": choice.batch, "length": length}
+                own = _sizes(tokens, layer.mixer.d_model, (layer,))
                 yield BlockTask(op, own, name)
+
+
+def _sizes(tokens: Mapping[str, int], width: int, layers: Layers) -> dict[str, int]:
+    count = sum(map(parameters, layers))
+    return {**tokens, "width": width, "layers": len(layers), "parameters": count}
 
 
 def resized(task: BlockTask, **sizes: int) -> BlockTask:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 _SHARES, _PART = 2.0, 0.25
 # What the first point of an implementation and op may take at least, in seconds.
 COMPILING = 300.0
+# Until a process has imported everything and verified at small sizes.
+USUAL_START = 2.0
 # Calls that a point cannot do without: one that is verified, one or two that warm up,
 # and three samples, short ones each after a call that settles.
 LEAST_CALLS = 6
@@ -39,7 +41,8 @@ class Took:
 class Budget:
     """Seconds of a sweep, shared by the points that are left.
 
-    `total` None is no limit; no point takes more than `point`.
+    `total` None is no limit; no point takes more than `point`. What is compiled at the
+    first point of an implementation comes on top: it is kept for the next time.
     """
 
     def __init__(
@@ -58,6 +61,10 @@ class Budget:
         if self.total is None:
             return None
         return max(self.total - (self.clock() - self.start), 0.0)
+
+    def compiled(self, seconds: float) -> None:
+        """Add what the start of a first point took more than others do."""
+        self.start += max(seconds - USUAL_START, 0.0)
 
     def limit(self, points_left: int, *, first: bool = False) -> float:
         """Return the seconds that the next of so many points may take.

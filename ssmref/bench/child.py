@@ -101,7 +101,10 @@ class Server:
         self._judge(contender, first_result)
         self._step("warming up")
         self.call, self.copies = in_turn(calls), copies
-        warm = self._attempt(contender, lambda: warm_up(in_turn(calls)))
+        seconds = order["warm_up"]
+        warm = self._attempt(
+            contender, lambda: warm_up(in_turn(calls), seconds=seconds)
+        )
         self.latest = warm[-1]
         gc.collect()
         gc.disable()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .blocks import DECODE, PREFILL, WIDTH, BlockTask
+from .blocks import DECODE, PREFILL, WIDTH, BlockTask, matched_task
 from .bytes import request_bytes
 from .presets import BLOCKS, MODELS, Model, matched
 
@@ -38,7 +38,7 @@ def prefill_tasks(choice: "Choice") -> Iterator[BlockTask]:
     for op in BLOCKS:
         for length in choice.lengths:
             sizes = {"batch": choice.batch, "length": length}
-            yield _task(op, sizes, PREFILL)
+            yield matched_task(op, sizes, PREFILL)
 
 
 def decode_tasks(choice: "Choice") -> Iterator[BlockTask]:
@@ -46,7 +46,7 @@ def decode_tasks(choice: "Choice") -> Iterator[BlockTask]:
     for op in BLOCKS:
         for context in choice.lengths:
             sizes = {"batch": choice.batch, "context": context}
-            yield _task(op, sizes, DECODE)
+            yield matched_task(op, sizes, DECODE)
 
 
 def batch_tasks(choice: "Choice") -> Iterator[BlockTask]:
@@ -54,12 +54,8 @@ def batch_tasks(choice: "Choice") -> Iterator[BlockTask]:
     context = min(choice.lengths)
     for op in BLOCKS:
         for batch in sorted({*BATCHES, *REQUESTS}):
-            yield _task(op, {"batch": batch, "context": context}, DECODE)
-
-
-def _task(op: str, tokens: dict[str, int], form: str) -> BlockTask:
-    sizes = tokens | {"width": WIDTH, "layers": len(matched(WIDTH)[op])}
-    return BlockTask(op, sizes, form=form)
+            sizes = {"batch": batch, "context": context}
+            yield matched_task(op, sizes, DECODE)
 
 
 def stack(op: str, width: int = WIDTH, depth: int = _DEPTH) -> Model:

@@ -40,8 +40,8 @@ class Suite:
     """What is measured together.
 
     `times` and `memory` are the sources of the tasks of which these are measured;
-    `lengths` are those without ``--seq-lens``; `budget` and `limit` are seconds, of all
-    and of one point.
+    `lengths` are those without ``--seq-lens``; `budget`, `limit` and `warm_up` are
+    seconds, of all, of one point, and of its calls before it is timed.
     """
 
     name: str
@@ -52,6 +52,7 @@ class Suite:
     budget: float | None = None
     limit: float = 120.0
     rounds: int = 11
+    warm_up: float = 2.0
 
     def wanted(self, choice: Choice) -> "list[tuple[Task, str]]":
         """Return what the user chose: tasks, and what is measured of them."""
@@ -102,10 +103,9 @@ def op_tasks(choice: Choice) -> "Iterator[OpTask]":
             yield replace(task, sizes=sizes, sample=cut)
 
 
-def quick_op_tasks(choice: Choice) -> "Iterator[OpTask]":
-    """Yield attention, and the op that takes its place in Mamba-2."""
-    few = ("attention.attention", "mamba2.ssd")
-    return (task for task in op_tasks(choice) if task.op in few)
+def quick_tasks(choice: Choice) -> "Iterator[Task]":
+    """Yield the blocks of which there are enough for a first look."""
+    return (t for t in _tasks(_BLOCKS, choice) if t.op != "block.mamba3_mimo")
 
 
 _OPS, _BLOCKS = ("suites:op_tasks",), ("blocks:block_tasks",)
@@ -125,11 +125,12 @@ def _suite(name: str, purpose: str, lengths: str, *sources: str) -> Suite:
 _EVERY = (
     Suite(
         *("quick", "A first look in two minutes.", "256,1K,4K"),
-        times=("suites:quick_op_tasks", *_BLOCKS),
-        memory=_BLOCKS,
+        times=("suites:quick_tasks",),
+        memory=("suites:quick_tasks",),
         budget=100.0,
         limit=20.0,
         rounds=5,
+        warm_up=0.5,
     ),
     _suite(
         *("scaling", "Time and memory against the length of the sequence."),
@@ -143,6 +144,10 @@ _EVERY = (
     _suite(
         *("inference", "Prompts, one token behind so many, many requests at once."),
         *("1K,8K,32K", *_INFERENCE),
+    ),
+    _suite(
+        *("models", "A layer of each kind of every published model that is known."),
+        *("2K", "blocks:model_tasks"),
     ),
     _suite(
         *("chunks", "Time, memory and error against the length of chunks."),

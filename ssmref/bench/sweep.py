@@ -9,7 +9,7 @@ from typing import Any
 from .book import Book
 from .budget import Budget, Took
 from .child import decoded
-from .measure import BUDGET_SECONDS, FEWEST, Samples, order
+from .measure import BUDGET_SECONDS, FEWEST, WARM_UP_SECONDS, Samples, order
 from .points import MEMORY, TIMES, Finding, Point, Setting, is_traced
 from .process import Child, ChildError
 from .run import ABSENT, MEASURED, OOM, SKIPPED, TIMED_OUT
@@ -42,6 +42,7 @@ class Limits:
     rounds: int
     cache_bytes: int
     available_bytes: Callable[[], int | None]
+    warm_up: float = WARM_UP_SECONDS
 
 
 @dataclass
@@ -211,10 +212,13 @@ class Sweep:
             "core": self.core.get(judged),
             **more,
         }
+        first = judged not in self.core
         try:
             answer = child.ask(order, limit)
         except ChildError as error:
             return {}, _ended(point, error, child)
+        if first:
+            self.limits.budget.compiled(child.started or 0.0)
         if answer.get("core"):
             self.core[judged] = answer["core"]
         if "dropped" in answer:
@@ -244,9 +248,11 @@ class Sweep:
             return refused
         self._at(point)
         child = stack.enter_context(Child(self.setting.threads, self._step))
-        cache = self.limits.cache_bytes
-        asked = self._ask(child, point, "prepare", limit, cache_bytes=cache)
-        answer, dropped = asked
+        own = {
+            "cache_bytes": self.limits.cache_bytes,
+            "warm_up": self.limits.warm_up,
+        }
+        answer, dropped = self._ask(child, point, "prepare", limit, **own)
         if dropped:
             child.close()
             return dropped

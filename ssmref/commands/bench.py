@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .bench_setup import Line, begin, check_names, measured_rates, thread_count
+from .bench_sizes import sizes as bench_sizes
 from .bench_suites import commands
 from .choice import check_known
 
@@ -271,5 +272,5 @@ def _status(found: "Sequence[Measurement]") -> int:
     return 0 if measured and all(m.status != "wrong" for m in found) else 1
 
 
-for command in commands():
+for command in (*commands(), bench_sizes):
     bench.add_command(command)

@@ -92,7 +92,11 @@ def _options(suite: Suite) -> list[click.Parameter]:
         _count("--batch", "Sequences side by side.  [default: 1]", 1),
         _count("--threads", "Threads.  [default: all CPUs that may be used]"),
         _count("--rounds", f"How often each is timed.  [default: {suite.rounds}]"),
-        _text("--budget", "T", f"Time of all: 90s, 10m, 2h.  [default: {budget}]"),
+        _text(
+            "--budget",
+            "T",
+            f"Time of all: 90s, 10m, 2h; compiling is extra.  [default: {budget}]",
+        ),
         _text("--limit", "T", f"Time of one point.  [default: {limit}]"),
         click.Option(
             ["--out"],
@@ -227,6 +231,7 @@ def _limits(suite: Suite, wishes: Wishes, budget) -> "Limits":
         rounds=wishes.rounds or suite.rounds,
         cache_bytes=environment.last_cache_bytes(),
         available_bytes=environment.available_bytes,
+        warm_up=suite.warm_up,
     )
 
 

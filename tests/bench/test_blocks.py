@@ -2,6 +2,7 @@
 
 import sys
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,8 +11,8 @@ from ssmref.bench.blocks import (
     DECODE,
     OFFERED,
     PEERS,
-    BlockTask,
     block_tasks,
+    matched_task,
     model_tasks,
     package_block,
     resized,
@@ -43,9 +44,12 @@ MODULES = (attention, layers, mamba1, mamba2, mamba3)
 
 def task(op, length=300, form="", width=128, batch=2):
     tokens = {"context" if form == DECODE else "length": length}
-    sizes = {"batch": batch, **tokens, "width": width}
-    sizes["layers"] = len(matched(width)[op])
-    return BlockTask(op, sizes, form=form)
+    return matched_task(op, {"batch": batch, **tokens}, form, width)
+
+
+def who(one, *names) -> Any:
+    """Return everybody whom the names stand for."""
+    return list(one.contenders(names, 1))
 
 
 @pytest.fixture
@@ -70,7 +74,7 @@ def altered(monkeypatch):
     return make
 
 
-def checks(one, name, dtype=F32):
+def checks(one, name, dtype: Any = F32):
     """Return the verdicts at small sizes and at full size."""
     contender = package_block(name, one)
     at_small = one.check_small(contender, dtype)
@@ -108,9 +112,13 @@ def test_the_places_are_named():
 
 
 def scaled(function):
+    """Change one channel: a norm would undo a change of all."""
+
     def wrong(*args, **options):
         y, state = function(*args, **options)
-        return y * y.dtype.type(1.001), state
+        y = y.copy()
+        y[..., 0] *= y.dtype.type(1.001)
+        return y, state
 
     return wrong
 
@@ -179,6 +187,13 @@ def test_no_number_is_wrong(value):
     assert "y at (1, 7, 3)" in found.problem
 
 
+def test_a_result_without_y_has_no_time():
+    one = task("block.mamba1")
+    found = one.judge(one.arguments(F32), F32)(package_block("ssmref.golden", one), {})
+    assert not found.passed
+    assert "no output y" in found.problem
+
+
 def test_missing_and_misshapen_outputs_are_wrong():
     right = expected(task("block.mamba1", 5).arguments(F32), F32)
     assert "no output y" in judged(right, {}, "here").problem
@@ -199,9 +214,9 @@ def test_an_angle_may_be_a_turn_away():
 
 def test_a_package_without_an_op_is_named():
     one = task("block.mamba2")
-    with pytest.raises(UnavailableError, match="does not offer layers.causal_conv1d"):
+    with pytest.raises(UnavailableError, match="does not offer layers"):
         package_block("ssmref.golden.mamba2", one)
-    found = list(one.contenders(["no.such.package"], 1))
+    found = who(one, "no.such.package")
     assert found[0] == Absent("no.such.package", found[0].reason)
     assert "cannot import" in found[0].reason
 
@@ -289,6 +304,11 @@ def test_a_layer_of_a_model_is_one_of_each_kind():
     assert found == ["block.mamba2", "block.transformer"]
 
 
+def test_sizes_tell_layers_of_models_apart():
+    every = [*model_tasks(Choice((64,))), *block_tasks(Choice((64,)))]
+    assert len({(t.op, *t.sizes.values()) for t in every}) == len(every)
+
+
 def test_times_grow_as_is_certain():
     def growth(op, length, form=""):
         return task(op, length, form, width=768).growth
@@ -325,19 +345,19 @@ def test_costs_count_projections_and_ops(op, rates):
 
 def test_peers_are_missed_by_name_where_they_are_not_installed(monkeypatch):
     monkeypatch.setitem(PEERS, "torch", "no_such_module")
-    (found,) = task("block.transformer").contenders(["peer:torch"], 1)
+    (found,) = who(task("block.transformer"), "peer:torch")
     assert isinstance(found, Absent)
     assert found.name == "peer:torch"
     assert "not installed" in found.reason
-    assert not list(task("block.mamba2").contenders(["peer:torch"], 1))
-    assert not list(task("block.mamba2").contenders(["yardstick:c"], 1))
+    assert not who(task("block.mamba2"), "peer:torch")
+    assert not who(task("block.mamba2"), "yardstick:c")
 
 
 @pytest.mark.parametrize("dtype", [F32, F64], ids=str)
 @pytest.mark.parametrize("form", ["", DECODE])
 def test_the_transformer_of_torch_is_right(form, dtype):
     one = task("block.transformer", form=form)
-    (contender,) = one.contenders(["peer:torch"], 1)
+    (contender,) = who(one, "peer:torch")
     assert contender.name == "peer:torch:sdpa"
     assert contender.workspace(**one.sizes) > 0
     found = one.check_small(contender, dtype)
@@ -355,7 +375,7 @@ def test_torch_shares_keys_between_queries():
         for t in model_tasks(Choice((64,)), "falcon-h1-0.5b")
         if t.op == "block.transformer"
     ]
-    (contender,) = one.contenders(["peer:torch:sdpa"], 1)
+    (contender,) = who(one, "peer:torch:sdpa")
     found = one.check_small(contender, F32)
     assert found.passed, found.problem
 

@@ -3,6 +3,7 @@ import pytest
 from ssmref.bench.budget import (
     COMPILING,
     LEAST_CALLS,
+    USUAL_START,
     Budget,
     Took,
     as_text,
@@ -52,6 +53,15 @@ def test_the_first_point_may_compile(clock):
     assert Budget(1000.0, 20.0, clock).limit(50, first=True) == COMPILING
     assert Budget(None, 20.0, clock).limit(50, first=True) == COMPILING
     assert Budget(100.0, 20.0, clock).limit(50, first=True) == 100.0
+
+
+def test_what_was_compiled_comes_on_top(clock):
+    budget = Budget(100.0, 20.0, clock)
+    clock.now = 50.0
+    budget.compiled(40.0)
+    assert budget.left == 50.0 + 40.0 - USUAL_START
+    budget.compiled(1.0)  # as others take
+    assert budget.left == 50.0 + 40.0 - USUAL_START
 
 
 def test_without_a_budget_there_is_the_limit_of_a_point(clock):

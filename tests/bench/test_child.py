@@ -19,7 +19,11 @@ from ssmref.bench.workloads import FEW, MAMBA1
 
 def order(do, name="toy.right", task=None, **more):
     made = {"do": do, "task": describe(task or Toy()), "implementation": name}
-    return made | {"dtype": "float32", "threads": 1, "cache_bytes": 1} | more
+    return (
+        made
+        | {"dtype": "float32", "threads": 1, "cache_bytes": 1, "warm_up": 0.5}
+        | more
+    )
 
 
 @pytest.fixture

@@ -232,12 +232,13 @@ def test_threads_agree_and_repeat(count):
     ],
 )
 def test_division_fills_four_threads(monkeypatch, sequences, length, heads, expected):
-    monkeypatch.setattr(pieces, "threads", lambda: 4)
-    monkeypatch.setattr("ssmref.cpu._threads.threads", lambda: 4)
     sizes = {"batch": 1, "heads": heads, "groups": 1, "headdim": 64, "state": 128}
     call = example(1, np.float32, **sizes)
     bounds = np.arange(sequences + 1) * length
-    assert pieces.division(arguments(call)[0], bounds) == expected
+    tokens = arguments(call)[0]
+    monkeypatch.setattr(pieces, "threads", lambda: 4)
+    monkeypatch.setattr("ssmref.cpu._threads.threads", lambda: 4)
+    assert pieces.division(tokens, bounds) == expected
 
 
 @compiled

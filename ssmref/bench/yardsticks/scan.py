@@ -2,7 +2,8 @@
 
 ``yardstick:c`` is the best that this CPU can run and writes to one array again and
 again, as C programs do; ``yardstick:c:fresh`` returns a new array from each call, as
-every other contender does. A is transposed and scaled before, outside of the time.
+every other contender does. A is transposed and scaled, and all inputs are copied to where
+cache lines begin, outside of the time: the kernel at its best.
 """
 
 import ctypes
@@ -48,6 +49,17 @@ def empty_aligned(shape: tuple[int, ...]) -> np.ndarray:
     return raw[start : start + count * 4].view(np.float32).reshape(shape)
 
 
+def _on_a_line(array: np.ndarray) -> np.ndarray:
+    """Return a copy that starts on a cache line.
+
+    NumPy puts large arrays 16 bytes past one: then each load of these kernels touches
+    two lines, and they take several times as long.
+    """
+    copy = empty_aligned(array.shape)
+    copy[...] = array
+    return copy
+
+
 def _contender(name: str, threads: int, variant: str, *, fresh: bool) -> Contender:
     def prepare(arguments: Mapping[str, Any]) -> Callable[[], np.ndarray]:
         kind = variant or best_variant()
@@ -55,7 +67,7 @@ def _contender(name: str, threads: int, variant: str, *, fresh: bool) -> Contend
         return _call(_kernel(kind), arguments, threads, fresh)
 
     kept = "a new array per call" if fresh else "writes to one array"
-    note = f"A transposed and scaled outside of the time; {kept}"
+    note = f"A prepared and inputs aligned outside of the time; {kept}"
     return Contender(name, "mamba1.selective_scan", prepare, _outputs, note=note)
 
 
@@ -92,7 +104,7 @@ def _refuse(arguments: Mapping[str, Any], variant: str) -> None:
 def _call(
     kernel: Any, arguments: Mapping[str, Any], threads: int, fresh: bool
 ) -> Callable[[], np.ndarray]:
-    u, dt, A, B, C, D = (np.ascontiguousarray(arguments[n]) for n in _NAMES)
+    u, dt, A, B, C, D = (_on_a_line(arguments[n]) for n in _NAMES)
     rates = np.ascontiguousarray(A.T * np.float32(np.log2(np.e)))
     own = empty_aligned(u.shape)
 
