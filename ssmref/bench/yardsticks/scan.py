@@ -2,8 +2,8 @@
 
 ``yardstick:c`` is the best that this CPU can run and writes to one array again and
 again, as C programs do; ``yardstick:c:fresh`` returns a new array from each call, as
-every other contender does. A is transposed and scaled, and all inputs are copied to where
-cache lines begin, outside of the time: the kernel at its best.
+every other contender does. A is transposed and scaled, and all inputs are copied to
+where cache lines begin, outside of the time: the kernel at its best.
 """
 
 import ctypes
