@@ -89,16 +89,16 @@ class Book:
         if self.path is not None:
             append(self.path, record)
 
-    def predicted(self, point: Point) -> float | None:
+    def predicted(self, point: Point) -> float:
         """Return the least seconds of a point, from the next shorter one."""
-        length = point.task.length
+        start, length = self.starts.get(point.implementation, 0.0), point.task.length
         known = self.history.get(point.series, {})
         shorter = max((n for n in known if n <= length), default=None)
         if shorter is None:
-            return None
+            return start
         calls = LEAST_CALLS if point.what == TIMES else 1
-        work = known[shorter].at(length / max(shorter, 1), point.task.growth, calls)
-        return self.starts[point.implementation] + work
+        ratio = length / max(shorter, 1)
+        return start + known[shorter].at(ratio, point.task.growth, calls)
 
     def crash_before(self, point: Point) -> str:
         """Return how a shorter point of the series ended, if it crashed."""

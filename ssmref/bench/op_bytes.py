@@ -10,8 +10,9 @@ from .costs import CHUNK, mamba3_state
 from .workloads import Workload
 
 # Of `ssmref.cpu`, per thread: buffers of a tile of the scan, blocks of attention, and
-# of chunked forms a chunk with the states of so many heads; and positions of tokens.
-_TILE, _ONLINE_SOFTMAX, _POSITION = 64 * 1024, 100 * 1024, 8
+# of chunked forms a chunk with the states of so many heads. Besides, a few rows of
+# channels of the scan, and positions of tokens of attention.
+_TILE, _ONLINE_SOFTMAX, _POSITION = 28 * 1024, 100 * 1024, 8
 _HEADS = {"mamba2.ssd": 8, "mamba3.siso": 4, "mamba3.mimo": 4}
 
 
@@ -58,7 +59,7 @@ def _workspace(workload: Workload, size: int, threads: int) -> int:
     """Return what `ssmref.cpu` holds besides its results, as its modules say."""
     sizes, model = workload.sizes, workload.op.removesuffix("_step")
     if model == "mamba1.selective_scan":
-        return threads * _TILE
+        return threads * _TILE + 5 * sizes["channels"] * size
     if model == "attention.attention":
         return threads * _ONLINE_SOFTMAX + _POSITION * sizes.get("length", 1)
     if workload.is_step or model not in _HEADS:

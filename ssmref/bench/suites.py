@@ -57,13 +57,12 @@ class Suite:
     def wanted(self, choice: Choice) -> "list[tuple[Task, str]]":
         """Return what the user chose: tasks, and what is measured of them."""
         sources = (("times", self.times), ("memory", self.memory))
-        found = {
-            (task.id, what): (task, what)
-            for what, names in sources
-            for task in _tasks(names, choice)
-            if choice.holds(task.op)
-        }
-        return list(found.values())
+        found: dict[str, list[tuple[Task, str]]] = {}
+        for what, names in sources:
+            own = {task.id: task for task in _tasks(names, choice)}
+            for task in filter(lambda task: choice.holds(task.op), own.values()):
+                found.setdefault(task.id, []).append((task, what))
+        return [entry for entries in found.values() for entry in entries]
 
     def names(self) -> list[str]:
         """Return the ops and blocks of this suite."""

@@ -91,7 +91,8 @@ class Sweep:
         points = dict(zip(tasks, resolved, strict=True))
         groups = [
             [replace(point, what=what) for point in points[task.id]]
-            for task, what in sorted(entries, key=_by_length)
+            # Sorting keeps the order of those that are equally long.
+            for task, what in sorted(entries, key=lambda e: e[0].length)
         ]
         self.total = sum(map(len, groups))
         for own in groups:
@@ -190,7 +191,7 @@ class Sweep:
             return Finding(point, OOM, f"{words} may be taken")
         if crash := self.book.crash_before(point):
             return Finding(point, SKIPPED, f"not tried: it {crash}")
-        predicted = self.book.predicted(point) or 0.0
+        predicted = self.book.predicted(point)
         if limit <= 0:
             return Finding(point, TIMED_OUT, "not tried: the time was used up before")
         if predicted >= limit:
@@ -314,12 +315,6 @@ class Sweep:
         text = f"{self.current}: {words}" if self.current else words
         left = self.limits.budget.left
         self.on_progress(Progress(text, self.done, self.total, left))
-
-
-def _by_length(entry: tuple[Task, str]) -> tuple[int, str, bool]:
-    """Sort short tasks first, then by name, times before memory."""
-    task, what = entry
-    return task.length, task.id, what == MEMORY
 
 
 def _judged(point: Point) -> tuple[str, ...]:

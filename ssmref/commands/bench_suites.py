@@ -281,10 +281,12 @@ class _Shown:
         else:
             table = memory_report.memory_table(found, self.setting)
             notes = memory_report.memory_notes(found, self.setting)
+        self.bar.stop()  # the tables go where the bar was
         self.console.print(table)
         for note in notes:
             self.console.print(note, soft_wrap=True, highlight=False, markup=False)
         self.console.print()
+        self.bar.start()
 
     def close(self) -> None:
         """Take the bar away."""

@@ -350,3 +350,16 @@ def test_a_finding_without_a_figure_has_none_in_its_record():
     wrong = {"format": 1, **record, "tracemalloc_peak": 5}
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(wrong, schema())
+
+
+def test_nobody_is_started_in_less_time_than_a_start_takes(path):
+    swept(path, toys(8), "toy.one")
+    others = toys(8, op="toy.triple")
+    book = Book(path, SETTING)
+    (other,) = (Point(task, TIMES, "toy.one") for task in others)
+    start = book.starts["toy.one"]
+    assert start > 0
+    assert book.predicted(other) == start
+    assert book.predicted(replace(other, implementation="toy.two")) == 0.0
+    found = swept(path, others, "toy.one", total=start / 2)
+    assert found[TIMES, 8, "toy.one"].status == "timed_out"
