@@ -32,7 +32,6 @@ from ssmref.bench.contender import UnavailableError
 from ssmref.bench.field import Absent
 from ssmref.bench.inputs import Numbers
 from ssmref.bench.limits import limit
-from ssmref.bench.peers import torch_blocks
 from ssmref.bench.presets import BLOCKS, matched
 from ssmref.bench.suites import Choice
 from ssmref.bench.task import describe, restore
@@ -383,4 +382,7 @@ def test_torch_shares_keys_between_queries():
 
 
 def test_a_library_offers_what_it_is_missed_for():
+    pytest.importorskip("torch")
+    from ssmref.bench.peers import torch_blocks
+
     assert {c.op for c in torch_blocks.CONTENDERS} == set(OFFERED["torch"])

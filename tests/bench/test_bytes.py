@@ -41,6 +41,17 @@ def peak_of(call):
 
 
 def agreement(one):
+    """Measure in one thread: of a token, the scratch of others is not in the model."""
+    numba = pytest.importorskip("numba", reason="ssmref.cpu needs numba")
+    before = numba.get_num_threads()
+    numba.set_num_threads(1)
+    try:
+        return _agreement(one)
+    finally:
+        numba.set_num_threads(before)
+
+
+def _agreement(one):
     contender = package_block("ssmref.cpu", one)
     model = one.bytes(F32)
     expected = sum(model[part] for part in ("outputs", "state", "workspace"))
