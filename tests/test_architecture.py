@@ -14,8 +14,11 @@ PACKAGES = {"ssmref": ROOT / "ssmref", "ssmref.gpu": ROOT / "gpu"}
 # own folder. The longest prefix counts.
 ALLOWED = {
     "ssmref.golden": {"numpy", "jaxtyping"},
-    "ssmref.cpu": {"numpy", "numba", "llvmlite", "scipy", "jaxtyping"},
-    "ssmref.gpu": {"numpy", "cupy"},
+    # The checks of arguments are all that fast paths share.
+    "ssmref.contract": set(),
+    "ssmref.cpu": {"numpy", "numba", "llvmlite", "scipy", "jaxtyping"}
+    | {"ssmref.contract"},
+    "ssmref.gpu": {"numpy", "cupy", "jaxtyping", "ml_dtypes", "ssmref.contract"},
     "ssmref.ops": set(),
     "ssmref.models": {"numpy"},
     "ssmref.conformance": {
@@ -108,6 +111,7 @@ def test_every_folder_is_checked():
         "commands",
         "conformance",
         "conformance.bugs",
+        "contract",
         "gpu",
     ):
         assert sum(m.startswith(f"ssmref.{prefix}") for m in MODULES) >= 2, prefix
@@ -136,6 +140,8 @@ FORBIDDEN = [
     ("ssmref.cpu.mamba1", "from ..golden import mamba1"),
     ("ssmref.cpu.mamba1", "from ..golden._contract import checked"),
     ("ssmref.cpu.mamba1", "from ssmref.conformance import verdict"),
+    ("ssmref.contract.calls", "import numpy"),
+    ("ssmref.golden.mamba2", "from ..contract import choose"),
 ]
 
 

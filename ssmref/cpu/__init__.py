@@ -7,6 +7,6 @@ golden is used: what the two share is the definition, not the code.
 Each op has two layers: a public function, which checks its arguments and allocates the
 results, and a private kernel of explicit loops, which computes. Kernels know packed
 sequences only; the rows of a batch are sequences of one length. What the ops share has
-a leading underscore: `_contract` checks and prepares arguments, `_types` has the
+a leading underscore: `_arguments` checks and prepares arguments, `_types` has the
 dtypes, and the primitives of the kernels stand once, in modules of their own.
 """

@@ -7,7 +7,7 @@ imaginary parts, over which LLVM vectorises.
 
 import numpy as np
 
-from ._contract import choose
+from ..contract import choose
 from ._lanes import kernel, use_wide_vectors
 from ._math import cos, exp, expm1, sin
 

@@ -9,7 +9,7 @@ import math
 import numpy as np
 from numba import prange
 
-from ._contract import ready
+from ._arguments import ready
 from ._lanes import kernel, parallel_kernel, use_wide_vectors
 from ._math import exp, sigmoid, silu, softplus_smooth
 

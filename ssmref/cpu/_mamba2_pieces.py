@@ -4,7 +4,7 @@ from math import ceil
 
 import numpy as np
 
-from ._contract import fresh
+from ._arguments import fresh
 from ._mamba2_kernels import Call, pass_states, scan
 from ._threads import segments, threads
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from ._contract import ready
+from ._arguments import ready
 from ._lanes import kernel
 
 # Bytes of a line of the caches: a vector that lies on two of them is read twice.

@@ -4,9 +4,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..contract import heads_per_group
+from ._arguments import boundaries, checked, flat_tokens, ready
 from ._attention_kernels import attend
 from ._attention_step import attend_token
-from ._contract import boundaries, checked, flat_tokens, heads_per_group, ready
 from ._types import Integer, Real
 
 Query = Real[np.ndarray, "batch length heads headdim"]

@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 
+from ._arguments import checked, ready
 from ._blocks_kernels import activate, gated
-from ._contract import checked, ready
 from ._types import Complex, Integer, Real
 from .layers import rms_norm
 from .s4d import s4d, s4d_step

@@ -5,7 +5,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ._contract import at_least, checked
+from ..contract import at_least
+from ._arguments import checked
 from ._stretches import carry, decays_of, steps_of
 from ._types import Integer, Real
 from .layers import causal_conv1d, causal_conv1d_step

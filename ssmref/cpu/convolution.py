@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 from scipy import fft
 
-from ._contract import checked, choose
+from ..contract import choose
+from ._arguments import checked
 from ._threads import threads
 from ._types import Real
 

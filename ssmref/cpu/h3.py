@@ -4,8 +4,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..contract import at_least
 from . import _h3_kernels as kernels
-from ._contract import at_least, boundaries, checked, flat_tokens, ready, rows_of
+from ._arguments import boundaries, checked, flat_tokens, ready, rows_of
 from ._discretize import holds
 from ._parts import optional, parts
 from ._types import Complex, Integer, Real

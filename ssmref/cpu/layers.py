@@ -5,20 +5,12 @@ from typing import Any
 
 import numpy as np
 
+from ..contract import at_least, choose
 from . import _convolution_kernels as convolution
 from . import _convolution_step as step
 from . import _elementwise_kernels as elementwise
 from . import _norm_kernels as norms
-from ._contract import (
-    at_least,
-    boundaries,
-    checked,
-    choose,
-    flat_tokens,
-    fresh,
-    ready,
-    rows_of,
-)
+from ._arguments import boundaries, checked, flat_tokens, fresh, ready, rows_of
 from ._types import Integer, Real
 
 

@@ -5,15 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from ._contract import (
-    boundaries,
-    checked,
-    flat_tokens,
-    fresh,
-    heads_per_group,
-    ready,
-    rows_of,
-)
+from ..contract import heads_per_group
+from ._arguments import boundaries, checked, flat_tokens, fresh, ready, rows_of
 from ._mamba1_blelloch import read, states_of
 from ._mamba1_blocks import Inputs
 from ._mamba1_scan import outputs, scan

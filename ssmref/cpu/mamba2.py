@@ -5,14 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from ._contract import (
-    boundaries,
-    checked,
-    flat_tokens,
-    heads_per_group,
-    ready,
-    rows_of,
-)
+from ..contract import heads_per_group
+from ._arguments import boundaries, checked, flat_tokens, ready, rows_of
 from ._mamba2_kernels import Call
 from ._mamba2_pieces import scan_sequences
 from ._mamba2_step import advance

@@ -4,15 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ._contract import (
-    at_least,
-    boundaries,
-    checked,
-    choose,
-    heads_per_group,
-    ready,
-    rows_of,
-)
+from ..contract import at_least, choose, heads_per_group
+from ._arguments import boundaries, checked, ready, rows_of
 from ._mamba3_kernels import Call
 from ._mamba3_pieces import scan_sequences
 from ._mamba3_step import StepState, step

@@ -4,8 +4,9 @@ import math
 
 import numpy as np
 
+from ..contract import at_least, choose
 from . import _elementwise_kernels as elementwise
-from ._contract import at_least, checked, choose
+from ._arguments import checked
 from ._types import Real
 from .layers import heavy_tail, rms_norm, softplus
 

@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 from scipy import fft
 
+from ..contract import at_least
 from . import _s4_kernels as kernels
+from ._arguments import boundaries, checked, flat_tokens, ready, rows_of
 from ._cauchy import spectrum
-from ._contract import at_least, boundaries, checked, flat_tokens, ready, rows_of
 from ._parts import optional, parts
 from ._s4_step import step
 from ._s4_system import dense_of

@@ -4,16 +4,9 @@ from itertools import pairwise
 
 import numpy as np
 
+from ..contract import at_least, choose
 from . import _s4d_kernels as kernels
-from ._contract import (
-    at_least,
-    boundaries,
-    checked,
-    choose,
-    flat_tokens,
-    ready,
-    rows_of,
-)
+from ._arguments import boundaries, checked, flat_tokens, ready, rows_of
 from ._discretize import discrete, holds
 from ._parts import optional, parts
 from ._types import Complex, Integer, Real

@@ -3,7 +3,7 @@
 import numpy as np
 
 from . import _s5_kernels as kernels
-from ._contract import boundaries, checked, flat_tokens, fresh, ready, rows_of
+from ._arguments import boundaries, checked, flat_tokens, fresh, ready, rows_of
 from ._discretize import discrete
 from ._parts import parts, planes
 from ._types import Complex, Integer, Real

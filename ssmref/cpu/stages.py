@@ -5,7 +5,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ._contract import at_least, checked, flat_tokens, map_state
+from ..contract import at_least
+from ._arguments import checked, flat_tokens, map_state
 from ._stretches import carry, steps_of
 from ._types import Real
 from .layers import sigmoid

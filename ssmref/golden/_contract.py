@@ -43,10 +43,11 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
 
     Raises TypeError for what is no array or has a wrong dtype, ValueError for a shape.
     """
+    signature = inspect.signature(function)
 
     @functools.wraps(function)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
-        bound = inspect.signature(function).bind(*args, **kwargs)
+        bound = signature.bind(*args, **kwargs)
         bound.apply_defaults()
         check_arguments(function, bound.arguments)
         return function(*args, **kwargs)
@@ -89,7 +90,7 @@ def _arrays(
             if not isinstance(value, kind):
                 needed = f"{kind.__name__}({', '.join(kind._fields)})"
                 raise TypeError(f"{name} is {_kind(value)}; it needs to be {needed}")
-            fields = get_type_hints(kind)
+            fields = _hints(kind)
             for field in kind._fields:
                 part = getattr(value, field)
                 yield f"{name}.{field}", part, _array_types(fields[field])
@@ -102,6 +103,7 @@ def _options(annotation: Any) -> tuple:
     return get_args(annotation) or (annotation,)
 
 
+@functools.cache
 def _array_types(annotation: Any) -> list[Any]:
     return [o for o in _options(annotation) if hasattr(o, "dim_str")]
 
@@ -120,9 +122,9 @@ def _check_dtypes(arrays: list) -> None:
         if array.dtype.name not in allowed:
             known = ", ".join(sorted(allowed))
             raise TypeError(f"{name} has dtype {array.dtype}; it needs one of: {known}")
-        if not np.issubdtype(array.dtype, np.inexact):
+        precision = _precision(array.dtype)
+        if precision is None:
             continue
-        precision = np.finfo(array.dtype).dtype
         first = first or (name, precision)
         if precision != first[1]:
             raise TypeError(
@@ -131,6 +133,13 @@ def _check_dtypes(arrays: list) -> None:
             )
 
 
+@functools.cache
+def _precision(dtype: np.dtype) -> np.dtype | None:
+    """Return the dtype of the real part of a number, or None for integers."""
+    return np.finfo(dtype).dtype if np.issubdtype(dtype, np.inexact) else None
+
+
+@functools.cache
 def _axis_names(kind: Any) -> list[str]:
     return kind.dim_str.split()
 

@@ -9,7 +9,6 @@ import pytest
 
 from ssmref.bench.blocks import (
     DECODE,
-    OFFERED,
     PEERS,
     block_tasks,
     matched_task,
@@ -352,37 +351,3 @@ def test_peers_are_missed_by_name_where_they_are_not_installed(monkeypatch):
     assert "not installed" in found.reason
     assert not who(task("block.mamba2"), "peer:torch")
     assert not who(task("block.mamba2"), "yardstick:c")
-
-
-@pytest.mark.parametrize("dtype", [F32, F64], ids=str)
-@pytest.mark.parametrize("form", ["", DECODE])
-def test_the_transformer_of_torch_is_right(form, dtype):
-    one = task("block.transformer", form=form)
-    (contender,) = who(one, "peer:torch")
-    assert contender.name == "peer:torch:sdpa"
-    assert contender.workspace(**one.sizes) > 0
-    found = one.check_small(contender, dtype)
-    assert found.passed, found.problem
-    arguments = one.arguments(dtype)
-    got = contender.outputs(contender.prepare(arguments)())
-    found = one.judge(arguments, dtype)(contender, got)
-    assert found.passed, found.problem
-    assert form or "its last 70 tokens" in found.places
-
-
-def test_torch_shares_keys_between_queries():
-    (one,) = [
-        t
-        for t in model_tasks(Choice((64,)), "falcon-h1-0.5b")
-        if t.op == "block.transformer"
-    ]
-    (contender,) = who(one, "peer:torch:sdpa")
-    found = one.check_small(contender, F32)
-    assert found.passed, found.problem
-
-
-def test_a_library_offers_what_it_is_missed_for():
-    pytest.importorskip("torch")
-    from ssmref.bench.peers import torch_blocks
-
-    assert {c.op for c in torch_blocks.CONTENDERS} == set(OFFERED["torch"])

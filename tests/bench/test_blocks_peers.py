@@ -1,4 +1,4 @@
-"""The blocks of transformers are right where it is there, and say what they lack."""
+"""The blocks of the peers are right where these are there, and say what they lack."""
 
 import numpy as np
 import pytest
@@ -18,6 +18,14 @@ def contenders():
     from ssmref.bench.peers import transformers_blocks
 
     return {c.op: c for c in transformers_blocks.CONTENDERS}
+
+
+@pytest.fixture(scope="module")
+def torch_blocks():
+    pytest.importorskip("torch", reason="needs torch")
+    from ssmref.bench.peers import torch_blocks
+
+    return torch_blocks
 
 
 def task(op, form):
@@ -67,3 +75,38 @@ def test_what_it_lacks_is_named(contenders):
 
 def test_it_offers_what_it_is_missed_for(contenders):
     assert set(contenders) == set(OFFERED["transformers"])
+
+
+@pytest.mark.parametrize("dtype", [F32, F64], ids=str)
+@pytest.mark.parametrize("form", ["", DECODE])
+def test_the_transformer_of_torch_is_right(torch_blocks, form, dtype):
+    one = task("block.transformer", form)
+    (contender,) = one.contenders(["peer:torch"], 1)
+    assert isinstance(contender, Contender)
+    assert contender in torch_blocks.CONTENDERS
+    assert contender.name == "peer:torch:sdpa"
+    assert contender.workspace(**one.sizes) > 0
+    found = one.check_small(contender, dtype)
+    assert found.passed, found.problem
+    arguments = one.arguments(dtype)
+    got = contender.outputs(contender.prepare(arguments)())
+    found = one.judge(arguments, dtype)(contender, got)
+    assert found.passed, found.problem
+    assert form or "its last 70 tokens" in found.places
+
+
+def test_torch_shares_keys_between_queries(torch_blocks):
+    (one,) = [
+        t
+        for t in model_tasks(Choice((64,)), "falcon-h1-0.5b")
+        if t.op == "block.transformer"
+    ]
+    (contender,) = one.contenders(["peer:torch:sdpa"], 1)
+    assert isinstance(contender, Contender)
+    assert contender in torch_blocks.CONTENDERS
+    found = one.check_small(contender, F32)
+    assert found.passed, found.problem
+
+
+def test_torch_offers_what_it_is_missed_for(torch_blocks):
+    assert {c.op for c in torch_blocks.CONTENDERS} == set(OFFERED["torch"])

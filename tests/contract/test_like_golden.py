@@ -1,4 +1,4 @@
-"""The contract of CPU ops: it refuses what golden refuses, in the same words."""
+"""What the fast paths share with golden in arguments: the same errors, word by word."""
 
 import functools
 import gc
@@ -17,9 +17,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ssmref.cpu import _contract
+from ssmref.contract import Library, calls
+from ssmref.golden import _contract
 
 Call = dict[str, Any]
+CHECKED = {
+    "golden": _contract.checked,
+    "cpu": Library("NumPy", lambda: np.ndarray).checked,
+}
 
 
 class Other(NamedTuple):
@@ -109,7 +114,7 @@ def typed(package: str, function: Callable) -> tuple[Callable, type]:
         name: functools.reduce(operator.or_, map(one, text.split(" | ")))
         for name, text in TOYS[function].items()
     }
-    return import_module(f"ssmref.{package}._contract").checked(copy), pair
+    return CHECKED[package](copy), pair
 
 
 TYPED = {p: {toy.__name__: typed(p, toy) for toy in TOYS} for p in ("golden", "cpu")}
@@ -322,10 +327,8 @@ def test_states_of_any_implementation_are_taken():
 def test_what_was_accepted_is_not_checked_again(monkeypatch):
     function, _ = typed("cpu", scan)
     seen = []
-    check = _contract.Contract.check
-    monkeypatch.setattr(
-        _contract.Contract, "check", lambda *a: seen.append(1) or check(*a)
-    )
+    check = calls.Contract.check
+    monkeypatch.setattr(calls.Contract, "check", lambda *a: seen.append(1) or check(*a))
     for _ in range(3):
         function(**valid("scan"))
         function(*[valid("scan")[n] for n in "xB"], **_rest(valid("scan")))
@@ -375,9 +378,9 @@ def remembered(function: Callable) -> dict:
 
 def test_memory_is_bounded():
     function, _ = typed("cpu", pieces)
-    for length in range(3 * _contract.REMEMBERED):
+    for length in range(3 * calls.REMEMBERED):
         function(np.zeros((1, length)))
-        assert 0 < len(remembered(function)) <= _contract.REMEMBERED
+        assert 0 < len(remembered(function)) <= calls.REMEMBERED
         with pytest.raises(ValueError, match=r"b has shape \(2,\)"):
             function(np.zeros((1, length)), np.zeros(2))
 

@@ -2,20 +2,26 @@
 
 A shape is a string of words, one per axis; a word is a name, a number, a name plus or
 minus a number (``width-1``), or a name of any number of axes (``*batch``). An axis that
-occurs twice has one size. The messages are those of golden.
+occurs twice has one size.
+
+The kind of an annotation (``Real``) has a tuple of dtypes. Where it leaves the
+precision open, all arrays that do so need the same one: nothing is rounded or promoted
+unseen. So parameters that are always in float32 may stand beside tokens in bfloat16.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from types import NoneType
 from typing import Any, NamedTuple, get_args, get_type_hints
 
-import numpy as np
-
+# The precision of each floating dtype; integers have none.
 PRECISION = {
+    "bfloat16": "bfloat16",
+    "float16": "float16",
     "float32": "float32",
     "complex64": "float32",
     "float64": "float64",
@@ -100,27 +106,27 @@ class Array:
     layouts: tuple[Layout, ...]
     dtypes: frozenset[str]
 
-    def check_dtype(self, value: Any, first: Size | None) -> Size | None:
-        """Return the precision that all later arrays need, `first` if it is set."""
-        if not isinstance(value, np.ndarray):
+    @cached_property
+    def precisions(self) -> frozenset[str]:
+        """The precisions that it may have; none for integers."""
+        return frozenset(PRECISION[d] for d in self.dtypes if d in PRECISION)
+
+    def check_kind(self, value: Any, array: type, library: str) -> None:
+        """Raise TypeError for what is not an `array` of the `library`."""
+        if not isinstance(value, array):
             raise TypeError(
-                f"{self.name} is {_what(value)}; it needs to be a NumPy array"
+                f"{self.name} is {_what(value)}; it needs to be a {library} array"
             )
+
+    def check_dtype(self, value: Any) -> Size | None:
+        """Return the precision of an array that may have several, and whose it is."""
         name = value.dtype.name
         if name not in self.dtypes or not value.dtype.isnative:
             known = ", ".join(sorted(self.dtypes))
             raise TypeError(
                 f"{self.name} has dtype {value.dtype}; it needs one of: {known}"
             )
-        precision = PRECISION.get(name)
-        if precision is None:
-            return first
-        if first is not None and precision != first.size:
-            raise TypeError(
-                f"{self.name} has dtype {value.dtype}, but {first.source} has "
-                f"precision {first.size}; all arrays need one precision"
-            )
-        return first or Size(precision, self.name)
+        return Size(PRECISION[name], self.name) if len(self.precisions) > 1 else None
 
     def check_shape(self, shape: tuple[int, ...], sizes: Sizes) -> None:
         """Add the axes of this array to `sizes`, or raise ValueError."""
@@ -164,13 +170,17 @@ class Parameter:
     optional: bool
     spec: Array | StateSpec
 
-    def arrays(self, value: Any) -> Iterator[tuple[Array, Any]]:
-        """Yield each array of an argument and what it has to be."""
-        if isinstance(self.spec, StateSpec):
-            self.spec.check_kind(value)
-            yield from zip(self.spec.parts, value, strict=True)
-        else:
-            yield self.spec, value
+    @property
+    def specs(self) -> tuple[Array, ...]:
+        """What its arrays have to be."""
+        return self.spec.parts if isinstance(self.spec, StateSpec) else (self.spec,)
+
+    def arrays(self, value: Any) -> Iterable[tuple[Array, Any]]:
+        """Return each array of an argument and what it has to be."""
+        if not isinstance(self.spec, StateSpec):
+            return ((self.spec, value),)
+        self.spec.check_kind(value)
+        return zip(self.specs, value, strict=True)
 
 
 def parameter(name: str, hint: Any) -> Parameter | None:

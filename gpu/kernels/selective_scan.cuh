@@ -1,0 +1,150 @@
+// What the kernels of the selective scan share: a token's step size and gate, and the
+// arithmetic of one state, real (PARTS 1) or complex (PARTS 2).
+//
+// Accuracy. The relative error of ex2(x log2 e) is |x| eps, as that of any exp of a
+// rounded x: where x = dt A is a product, nothing is lost by the faster instruction.
+// Phases of complex decays are reduced by pi/2 in three parts before a polynomial.
+#pragma once
+#include "io.cuh"
+
+#define LOG2_E 1.4426950408889634f
+
+// log(1 + e) for e in [0, 1]: e times an interpolation of log(1 + e) / e in the
+// Chebyshev nodes, to one ulp. The logarithm of the hardware would lose a small e.
+__device__ __forceinline__ float log_of_one_plus(float e) {
+  float p = -0.0031760570127516985f;
+  p = fmaf(p, e, 0.019542526453733444f);
+  p = fmaf(p, e, -0.056373611092567444f);
+  p = fmaf(p, e, 0.10543623566627502f);
+  p = fmaf(p, e, -0.1526966691017151f);
+  p = fmaf(p, e, 0.1966327428817749f);
+  p = fmaf(p, e, -0.24951615929603577f);
+  p = fmaf(p, e, 0.33329710364341736f);
+  p = fmaf(p, e, -0.49999892711639404f);
+  return e * fmaf(p, e, 1.f);
+}
+
+// softplus with golden's threshold 20, exclusive. No fmaxf: NaN stays NaN.
+__device__ __forceinline__ float softplus(float x) {
+  const float smooth = log_of_one_plus(ex2(-fabsf(x) * LOG2_E));
+  return x > 20.f ? x : (x > 0.f ? x + smooth : smooth);
+}
+
+// x sigmoid(x); the reciprocal of infinity is 0.
+__device__ __forceinline__ float silu(float x) {
+  return x * rcp_approx(1.f + ex2(-x * LOG2_E));
+}
+
+// sin and cos of x, to 2^-24 of 1 while |x| < 2^24; a larger phase has no digits left,
+// only inf and NaN have to stay NaN.
+__device__ __forceinline__ float2 turn(float x) {
+  const float k = rintf(x * 0.63661975f);
+  float r = fmaf(k, -1.5707963705062866f, x);
+  r = fmaf(k, 4.371138828673793e-08f, r);
+  r = fmaf(k, 1.7151245100058819e-15f, r);
+  r = fabsf(x) < 16777216.f ? r : x - x;
+  const float w = r * r;
+  float s = fmaf(2.7249313916399842e-06f, w, -0.00019840082677546889f);
+  s = fmaf(s, w, 0.008333331905305386f);
+  s = fmaf(s, w, -0.1666666716337204f);
+  s = fmaf(s * w, r, r);
+  float c = fmaf(2.4547436623834074e-05f, w, -0.0013888300163671374f);
+  c = fmaf(c, w, 0.0416666641831398f);
+  c = fmaf(c * w, w, fmaf(-0.5f, w, 1.f));
+  const int quadrant = static_cast<int>(fabsf(k) < 16777216.f ? k : 0.f) & 3;
+  const float real = quadrant & 1 ? s : c;
+  const float imaginary = quadrant & 1 ? c : s;
+  return make_float2((quadrant + 1) & 2 ? -real : real,
+                     quadrant & 2 ? -imaginary : imaginary);
+}
+
+// A number of PARTS floats, as it lies in memory.
+template <int PARTS>
+struct Number;
+
+template <>
+struct Number<1> {
+  float re;
+
+  // What a holds for `decay`: the logarithm to base 2. A token beyond the end has step
+  // 0, and its decay has to be 1 also where A is -inf.
+  __device__ __forceinline__ static Number rate(const float* a) {
+    const float rate = *a * LOG2_E;
+    return {rate < -3.4e38f ? -3.4e38f : rate};
+  }
+  __device__ __forceinline__ static Number decay(Number rate, float dt) {
+    return {ex2(dt * rate.re)};
+  }
+  // h <- decay h + drive b
+  __device__ __forceinline__ void advance(Number decay, float drive, Number b) {
+    re = fmaf(decay.re, re, drive * b.re);
+  }
+  __device__ __forceinline__ Number times(Number other) const {
+    return {re * other.re};
+  }
+  // y + the real part of c h
+  __device__ __forceinline__ float read(Number c, float y) const {
+    return fmaf(c.re, re, y);
+  }
+};
+
+template <>
+struct Number<2> {
+  float re, im;
+
+  __device__ __forceinline__ static Number rate(const float* a) {
+    return {Number<1>::rate(a).re, a[1]};
+  }
+  __device__ __forceinline__ static Number decay(Number rate, float dt) {
+    const float size = ex2(dt * rate.re);
+    const float2 phase = turn(dt * rate.im);
+    return {size * phase.x, size * phase.y};
+  }
+  __device__ __forceinline__ void advance(Number decay, float drive, Number b) {
+    const float real = fmaf(decay.re, re, fmaf(-decay.im, im, drive * b.re));
+    im = fmaf(decay.re, im, fmaf(decay.im, re, drive * b.im));
+    re = real;
+  }
+  __device__ __forceinline__ Number times(Number other) const {
+    return {fmaf(re, other.re, -im * other.im), fmaf(re, other.im, im * other.re)};
+  }
+  __device__ __forceinline__ float read(Number c, float y) const {
+    return fmaf(c.re, re, fmaf(-c.im, im, y));
+  }
+};
+
+// COUNT numbers from consecutive floats; the address is aligned to all of them.
+template <int COUNT, int PARTS>
+__device__ __forceinline__ void load_numbers(Number<PARTS> (&x)[COUNT],
+                                             const float* p) {
+  float flat[COUNT * PARTS];
+  load(flat, p);
+#pragma unroll
+  for (int i = 0; i < COUNT; ++i) {
+    if constexpr (PARTS == 1)
+      x[i] = {flat[i]};
+    else
+      x[i] = {flat[2 * i], flat[2 * i + 1]};
+  }
+}
+
+// One number of float, bf16 or f16 parts.
+template <int PARTS, class T>
+__device__ __forceinline__ Number<PARTS> number_at(const T* p) {
+  if constexpr (PARTS == 1)
+    return {to_float(p[0])};
+  else
+    return {to_float(p[0]), to_float(p[1])};
+}
+
+template <int PARTS>
+__device__ __forceinline__ void store_number(float* p, Number<PARTS> x) {
+  p[0] = x.re;
+  if constexpr (PARTS == 2) p[1] = x.im;
+}
+
+// 2 Re(C h) where one of each conjugate pair is stored, C h otherwise.
+template <int PARTS>
+__device__ __forceinline__ float output(float y) {
+  return PARTS == 2 ? 2.f * y : y;
+}

@@ -1,0 +1,91 @@
+// How Python calls a kernel: its parameters by type, and its arguments by address, as a
+// driver takes them.
+#pragma once
+
+#include <cstdio>
+#include <utility>
+
+#include "numbers.h"
+#include "runtime.h"
+
+namespace ssm {
+
+// "f4" and so on, as in NumPy; "*f4" points to one; "16 bytes" for what is not a number.
+template <class T>
+struct Code {
+    static int write(char* text, std::size_t room) {
+        return std::snprintf(text, room, "%zu", sizeof(T));
+    }
+};
+
+#define SSM_CODE(T, NAME)                                                                \
+    template <>                                                                          \
+    struct Code<T> {                                                                     \
+        static int write(char* text, std::size_t room) {                                 \
+            return std::snprintf(text, room, NAME);                                      \
+        }                                                                                \
+    };
+SSM_CODE(void, "void")
+SSM_CODE(bool, "b1")
+SSM_CODE(int, "i4")
+SSM_CODE(unsigned, "u4")
+SSM_CODE(long, "i8")
+SSM_CODE(unsigned long, "u8")
+SSM_CODE(long long, "i8")
+SSM_CODE(unsigned long long, "u8")
+SSM_CODE(float, "f4")
+SSM_CODE(double, "f8")
+SSM_CODE(float2, "c8")
+SSM_CODE(bf16, "bf16")
+SSM_CODE(f16, "f2")
+#undef SSM_CODE
+
+template <class T>
+struct Code<const T> : Code<T> {};
+
+template <class T>
+struct Code<T*> {
+    static int write(char* text, std::size_t room) {
+        *text = '*';
+        return 1 + Code<T>::write(text + 1, room - 1);
+    }
+};
+
+template <auto KERNEL>
+struct Entry;
+
+template <class... Parameters, void (*KERNEL)(Parameters...)>
+struct Entry<KERNEL> {
+    static void body(void** arguments) {
+        call(arguments, std::index_sequence_for<Parameters...>());
+    }
+    template <std::size_t... I>
+    static void call([[maybe_unused]] void** arguments, std::index_sequence<I...>) {
+        KERNEL(*static_cast<Parameters*>(arguments[I])...);
+    }
+    // The codes of the parameters with spaces between them.
+    static const char* signature() {
+        static char text[32 * sizeof...(Parameters) + 1];
+        char* end = text;
+        ((end += Code<Parameters>::write(end, 30), *end++ = ' '), ...);
+        *end = 0;
+        return text;
+    }
+};
+
+}  // namespace ssm
+
+// What the builder of a module writes for each kernel; `bound` is that of threads.
+#define SSM_ENTRY(NAME, BOUND)                                                           \
+    extern "C" __attribute__((visibility("default"))) int ssm_launch_##NAME(             \
+        ssm::Launch* launch) {                                                           \
+        launch->body = ssm::Entry<NAME>::body;                                           \
+        return ssm::run(*launch);                                                        \
+    }                                                                                    \
+    extern "C" __attribute__((visibility("default"))) const char*                        \
+        ssm_signature_##NAME() {                                                         \
+        return ssm::Entry<NAME>::signature();                                            \
+    }                                                                                    \
+    extern "C" __attribute__((visibility("default"))) int ssm_bound_##NAME() {           \
+        return BOUND;                                                                    \
+    }
