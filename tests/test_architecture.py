@@ -16,8 +16,9 @@ ALLOWED = {
     "ssmref.golden": {"numpy", "jaxtyping"},
     # The checks of arguments are all that fast paths share.
     "ssmref.contract": set(),
+    "ssmref.cpu.toolkit": {"numpy", "numba", "llvmlite", "scipy"},
     "ssmref.cpu": {"numpy", "numba", "llvmlite", "scipy", "jaxtyping"}
-    | {"ssmref.contract"},
+    | {"ssmref.contract", "ssmref.cpu.toolkit"},
     "ssmref.gpu": {"numpy", "cupy", "jaxtyping", "ml_dtypes", "ssmref.contract"},
     "ssmref.ops": set(),
     "ssmref.models": {"numpy"},
@@ -112,6 +113,7 @@ def test_every_folder_is_checked():
         "conformance",
         "conformance.bugs",
         "contract",
+        "cpu.toolkit",
         "gpu",
     ):
         assert sum(m.startswith(f"ssmref.{prefix}") for m in MODULES) >= 2, prefix
@@ -141,6 +143,7 @@ FORBIDDEN = [
     ("ssmref.cpu.mamba1", "from ..golden._contract import checked"),
     ("ssmref.cpu.mamba1", "from ssmref.conformance import verdict"),
     ("ssmref.contract.calls", "import numpy"),
+    ("ssmref.cpu.toolkit.rows", "from .._mamba1_scan import scan"),
     ("ssmref.golden.mamba2", "from ..contract import choose"),
 ]
 

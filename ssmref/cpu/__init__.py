@@ -8,5 +8,5 @@ Each op has two layers: a public function, which checks its arguments and alloca
 results, and a private kernel of explicit loops, which computes. Kernels know packed
 sequences only; the rows of a batch are sequences of one length. What the ops share has
 a leading underscore: `_arguments` checks and prepares arguments, `_types` has the
-dtypes, and the primitives of the kernels stand once, in modules of their own.
+dtypes, and `toolkit` has what kernels are made of.
 """

@@ -55,3 +55,18 @@ def rows_of(slots: np.ndarray | None, batch: int) -> np.ndarray:
 def flat_tokens(x: np.ndarray) -> np.ndarray:
     """Join the axes batch and length: (tokens, ...), ready for a kernel."""
     return ready(x).reshape(x.shape[0] * x.shape[1], *x.shape[2:])
+
+
+def optional(array: np.ndarray | None, like: np.ndarray, *shape: int) -> np.ndarray:
+    """Return `array` ready for a kernel, or an empty (0, *shape) if there is none."""
+    return np.empty((0, *shape), like.dtype) if array is None else ready(array)
+
+
+def parts(array: np.ndarray) -> np.ndarray:
+    """Return the real and imaginary parts side by side, ready for a kernel."""
+    return ready(array).view(np.real(array).dtype)
+
+
+def planes(array: np.ndarray, dtype: Any = np.float64) -> np.ndarray:
+    """Return (2, *shape): a plane of real and one of imaginary parts."""
+    return np.stack([np.real(array), np.imag(array)]).astype(dtype, copy=False)

@@ -11,10 +11,11 @@ values are read where they lie, without packing.
 import numpy as np
 from numba import prange
 
-from ._lanes import kernel, parallel_kernel, use_wide_vectors
-from ._math import LOG2_E, exp2
-from ._products import add_product
-from ._threads import launch
+from .toolkit.elementary import LOG2_E, exp2
+from .toolkit.kernels import kernel, parallel_kernel, use_wide_vectors
+from .toolkit.products import add_product
+from .toolkit.rows import all_finite
+from .toolkit.threads import launch
 
 # Queries and keys per block: 64 x 64 scores and the sums of a head of 128 stay in the
 # second-level cache, what a product touches at a time in the first.
@@ -114,7 +115,7 @@ def _attend_block(k, v, group, first, own, count, queries, weights, sums, softma
         hidden = key - own
         _soften(weights, sums, softmax, keys, count, hidden)
         at = key * v_row + group * valuedim
-        if hidden + keys > 1 and not _finite(values_flat, at, v_row, keys, valuedim):
+        if hidden + keys > 1 and not all_finite(values_flat, at, v_row, keys, valuedim):
             _add_visible(sums, weights, values_flat, at, v_row, keys, count, hidden)
         else:
             add_product(
@@ -161,15 +162,6 @@ def _exponentiate(row, top, total):
     for i in range(len(row)):
         row[i] = exp2(row[i] - top[i])
         total[i] += row[i]
-
-
-@kernel
-def _finite(values, at, step, keys, valuedim):
-    for s in range(keys):
-        for j in range(valuedim):
-            if not np.isfinite(values[at + s * step + j]):
-                return False
-    return True
 
 
 @kernel

@@ -9,10 +9,11 @@ of their own, joined in their order.
 import numpy as np
 from numba import prange
 
-from ._lanes import INT64, kernel, micro_kernel, parallel_kernel
-from ._math import LOG2_E, exp2
-from ._products import add_product
-from ._threads import launch, segments
+from .toolkit.elementary import LOG2_E, exp2
+from .toolkit.kernels import kernel, micro_kernel, parallel_kernel
+from .toolkit.products import add_product
+from .toolkit.rows import along
+from .toolkit.threads import launch, segments
 
 # Keys per block, and the fewest that are worth a stretch of their own.
 KEYS = 32
@@ -155,16 +156,10 @@ def scores(lanes, out, step, keys, at, queries, count, groups, share, size):
 
 def _dot(lanes, a, a_at, b, b_at, size):
     """Emit the product of two rows of `size` numbers: a sum per lane, then of lanes."""
-    builder, width = lanes.builder, INT64(lanes.count)
+    rows = (a, a_at), (b, b_at)
 
-    def term(step, mask=None):
-        first = lanes.load(a, builder.add(a_at, step), mask)
-        return first, lanes.load(b, builder.add(b_at, step), mask)
+    def part(step, sums, mask):
+        x, y = (lanes.load(X, lanes.builder.add(at, step), mask) for X, at in rows)
+        return [lanes.fma(x, y, sums[0])]
 
-    def vector(j, sums):
-        return [lanes.fma(*term(builder.mul(j, width)), sums[0])]
-
-    whole = builder.sdiv(size, width)
-    (total,) = lanes.loop(whole, [lanes.constant(0.0)], vector)
-    mask = lanes.first(builder.srem(size, width))
-    return lanes.total(lanes.fma(*term(builder.mul(whole, width), mask), total))
+    return lanes.total(along(lanes, size, [lanes.constant(0.0)], part)[0])

@@ -9,10 +9,10 @@ import numpy as np
 from numba import prange
 from scipy.special import erfc
 
-from ._lanes import kernel, parallel_kernel, scalar_function, use_wide_vectors
-from ._math import exp_of, magnitude_of, sigmoid, silu
-from ._threads import launch
-from ._vectors import FLOAT, Value
+from .toolkit.elementary import exp_of, magnitude_of, sigmoid, silu
+from .toolkit.kernels import kernel, parallel_kernel, scalar_function, use_wide_vectors
+from .toolkit.threads import launch
+from .toolkit.vectors import FLOAT, Value
 
 # Numbers that a thread is given at a time.
 BLOCK = 1 << 15

@@ -17,9 +17,8 @@ as near to the poles as Re A.
 
 import numpy as np
 
-from ._items import Item
-from ._jobs import for_each
-from ._lanes import (
+from .toolkit.items import Item, for_each
+from .toolkit.kernels import (
     INT64,
     kernel,
     lane_count,
@@ -27,7 +26,7 @@ from ._lanes import (
     micro_kernel,
     use_wide_vectors,
 )
-from ._parts import vectors_like
+from .toolkit.memory import new_zeros
 
 # Products of vectors whose sums, four numbers each, stay in registers together.
 PRODUCTS = 4
@@ -137,10 +136,10 @@ def _run_tile(constants, size, t, out, job):
     channel, first = job // tiles, job % tiles * NODES
     nodes = min(NODES, len(t) - first)
     groups, state = constants.shape[1], constants.shape[2]
-    s = vectors_like(t, NODES)
+    s = new_zeros(NODES, t)
     for i in range(nodes):
         s[i] = 2 * t[first + i]
-    sums = vectors_like(t, groups * PRODUCTS * 2 * NODES)
+    sums = new_zeros(groups * PRODUCTS * 2 * NODES, t)
     vectors = NODES // lane_count_of(t)
     for group in range(groups):
         at = (channel * groups + group) * state * CONSTANTS

@@ -18,9 +18,9 @@ Exponents are added in float64, and differences are taken between sums in two pa
 zeros above the diagonal: such chunks go through `recur`, one token at a time, which
 treats NaN and infinity as the definition does.
 
-Arrays are one-dimensional, with offsets and steps in numbers, as in `_products`. A
-room holds `size` tokens, a multiple of the vector's length; v has `values` coordinates
-and k has `keys`.
+Arrays are one-dimensional, with offsets and steps in numbers, as in
+`toolkit.products`. A room holds `size` tokens, a multiple of the vector's length; v has
+`values` coordinates and k has `keys`.
 """
 
 import math
@@ -28,17 +28,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ._blocks import (
-    LINE,
-    inner,
-    prefetch_rows,
-    scale_rows,
-    stay_small,
-    transpose,
-)
-from ._lanes import INT64, lane_count_of, micro_kernel, use_wide_vectors
-from ._math import LOG2_E, SMALLEST, exp2_bounded
-from ._products import TILE_ROWS, add_product, scaled_product
+from .toolkit.elementary import LOG2_E, SMALLEST, exp2_bounded
+from .toolkit.kernels import INT64, inner, lane_count_of, micro_kernel, use_wide_vectors
+from .toolkit.memory import new_numbers
+from .toolkit.products import TILE_ROWS, add_product, scaled_product
+from .toolkit.rows import prefetch_rows, scale_rows, transpose
 
 # Tokens between which the reading of the state pauses to prefetch.
 BLOCK = 16
@@ -67,26 +61,17 @@ class Room(NamedTuple):
 def make_room(size, keys, values, like):
     """Return the room for chunks of `size` tokens."""
     return Room(
-        aligned(size * size, like),
-        aligned(TILE_ROWS * size, like),
-        aligned(keys * size, like),
-        aligned(size * values, like),
-        aligned(size * values, like),
-        aligned(size, like),
-        aligned(size, like),
-        aligned(size, like),
-        aligned(size, like),
-        aligned(1, like),
+        new_numbers(size * size, like),
+        new_numbers(TILE_ROWS * size, like),
+        new_numbers(keys * size, like),
+        new_numbers(size * values, like),
+        new_numbers(size * values, like),
+        new_numbers(size, like),
+        new_numbers(size, like),
+        new_numbers(size, like),
+        new_numbers(size, like),
+        new_numbers(1, like),
     )
-
-
-@inner
-def aligned(count, like):
-    """Return new numbers of the type of `like`, the first one at a cache line."""
-    stay_small()
-    memory = np.empty(count + LINE, like.dtype)
-    skip = -memory.ctypes.data % LINE // like.itemsize
-    return memory[skip : skip + count]
 
 
 @inner

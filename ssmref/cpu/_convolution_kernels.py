@@ -14,8 +14,9 @@ the first of a sequence.
 import numpy as np
 from numba import prange
 
-from ._lanes import INT64, kernel, micro_kernel, parallel_kernel
-from ._math import silu_of
+from .toolkit.elementary import silu_of
+from .toolkit.kernels import INT64, kernel, micro_kernel, parallel_kernel
+from .toolkit.threads import few
 
 # Tokens in registers at a time, and numbers that a thread is given at a time (50 us).
 TOGETHER = 4
@@ -153,7 +154,7 @@ def _stretches(y, x, taps, bias, activate, states, bounds, tokens):
 
 def convolve(y, x, taps, bias, activate, states, bounds):
     """Write y; `states` holds what came before each sequence, oldest first."""
-    if y.size <= 2 * BLOCK:
+    if few(y.size):
         _stretch(y, x, taps, bias, activate, states, bounds, 0, len(y))
     else:
         tokens = max(TOGETHER, BLOCK // y.shape[1] // TOGETHER * TOGETHER)

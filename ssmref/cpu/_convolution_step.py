@@ -5,11 +5,9 @@ Limit: memory. The buffer of each row is read and written once, and so are the t
 
 from numba import prange
 
-from ._lanes import kernel, parallel_kernel, use_wide_vectors
-from ._math import silu
-
-# Numbers, of states and tokens, from which several threads are worth their start.
-MANY = 1 << 17
+from .toolkit.elementary import silu
+from .toolkit.kernels import kernel, parallel_kernel, use_wide_vectors
+from .toolkit.threads import few
 
 
 @kernel
@@ -86,7 +84,7 @@ def _linear_parallel(y, x, state, new, rows, taps, bias, activate):
 
 def linear(y, x, state, new, *options):
     """Write the outputs, and the new buffer of each row that has one."""
-    run = _linear if y.size + new.size <= MANY else _linear_parallel
+    run = _linear if few(y.size + new.size) else _linear_parallel
     run(y, x, state, new, *options)
 
 
@@ -115,5 +113,5 @@ def _circular_parallel(y, x, state, new, rows, position, taps, bias, activate):
 
 def circular(y, x, state, new, *options):
     """Write the outputs, and the tokens into `new`, which is a copy of `state`."""
-    run = _circular if y.size + new.size <= MANY else _circular_parallel
+    run = _circular if few(y.size + new.size) else _circular_parallel
     run(y, x, state, new, *options)

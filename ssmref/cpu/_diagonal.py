@@ -20,7 +20,14 @@ Limit: 5 multiply-adds per token and state, at the rate of fused multiply-adds.
 
 import numpy as np
 
-from ._lanes import INT64, Value, kernel, lane_count, lane_count_of, micro_kernel
+from .toolkit.kernels import (
+    INT64,
+    Value,
+    kernel,
+    lane_count,
+    lane_count_of,
+    micro_kernel,
+)
 
 GROUP = 4
 # The planes of constants: a, a^GROUP, a^j b and c a^(j+1), real and imaginary part of

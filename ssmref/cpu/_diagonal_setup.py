@@ -7,10 +7,9 @@ import numpy as np
 
 from ._diagonal import DECAY, DRIVE, GROUP, PLANES, POWER, READ
 from ._discretize import discretize
-from ._items import Item
-from ._jobs import for_each
-from ._lanes import kernel
-from ._parts import aligned
+from .toolkit.items import Item, for_each
+from .toolkit.kernels import kernel
+from .toolkit.memory import aligned_zeros
 
 
 def constants(dt, A, B, C, D, hold, owner):
@@ -20,8 +19,8 @@ def constants(dt, A, B, C, D, hold, owner):
     negative. D may be empty.
     """
     (vectors, count), state = owner.shape, A.shape[1]
-    W = aligned((vectors, PLANES * state * count), dt.dtype)
-    K = aligned((vectors, GROUP * count), dt.dtype)
+    W = aligned_zeros((vectors, PLANES * state * count), dt.dtype)
+    K = aligned_zeros((vectors, GROUP * count), dt.dtype)
     decay = np.zeros((vectors, 2, state * count))
     inputs = (dt.astype(np.float64), A, B, C, D, hold, owner)
     for_each(

@@ -10,7 +10,8 @@ import numpy as np
 from llvmlite import ir
 
 from ._discretize import discretize
-from ._lanes import INT32, INT64, Value, kernel, micro_kernel, use_wide_vectors
+from .toolkit.kernels import INT32, INT64, Value, kernel, micro_kernel, use_wide_vectors
+from .toolkit.rows import along
 
 
 def _plain_turn(M, m_at, plane, x, x_at, new, new_at, u, count):
@@ -33,25 +34,19 @@ def turn(lanes, M, m_at, plane, x, x_at, new, new_at, u, count):
         ir.VectorType(INT32, lanes.count), [i ^ 1 for i in range(lanes.count)]
     )
 
-    def body(_, values):
-        at, left, total = values
-        mask = lanes.first(left)
-        own = lanes.load(x, builder.add(x_at, at), mask)
+    def part(i, sums, mask):
+        own = lanes.load(x, builder.add(x_at, i), mask)
         twisted = Value(lanes, builder.shuffle_vector(own.ir, own.ir, pairs))
         places = [
-            builder.add(builder.add(m_at, at), builder.mul(plane, INT64(p)))
+            builder.add(builder.add(m_at, i), builder.mul(plane, INT64(p)))
             for p in range(4)
         ]
         same, other, b, c = (lanes.load(M, place, mask) for place in places)
         value = lanes.fma(same, own, lanes.fma(other, twisted, b * u))
-        lanes.store(value, new, builder.add(new_at, at), mask)
-        one = INT64(lanes.count)
-        total = lanes.fma(c, value, total)
-        return [builder.add(at, one), builder.sub(left, one), total]
+        lanes.store(value, new, builder.add(new_at, i), mask)
+        return [lanes.fma(c, value, sums[0])]
 
-    turns = builder.sdiv(builder.add(count, INT64(lanes.count - 1)), INT64(lanes.count))
-    *_, total = lanes.loop(turns, [INT64(0), count, lanes.constant(0.0)], body)
-    return lanes.total(total)
+    return lanes.total(along(lanes, count, [lanes.constant(0.0)], part)[0])
 
 
 def _plain_dot(a, a_at, b, b_at, count):
@@ -62,33 +57,27 @@ def _plain_dot(a, a_at, b, b_at, count):
 @micro_kernel(_plain_dot, number=True)
 def dot(lanes, a, a_at, b, b_at, count):
     """Four sums at a time: one would wait for itself."""
-    builder, one = lanes.builder, lanes.count
-    zeros = [lanes.constant(0.0)] * 4
+    builder, size = lanes.builder, INT64(4 * lanes.count)
 
-    def whole(_, values):
-        a_at, b_at, sums = values[0], values[1], values[2:]
-        new = []
-        for j, s in enumerate(sums):
-            places = (builder.add(at, INT64(j * one)) for at in (a_at, b_at))
-            x, z = (
-                lanes.load(p, place) for p, place in zip((a, b), places, strict=True)
-            )
-            new.append(lanes.fma(x, z, s))
-        return [*(builder.add(at, INT64(4 * one)) for at in (a_at, b_at)), *new]
+    def add(place, total, mask=None):
+        rows = (a, a_at), (b, b_at)
+        x, y = (lanes.load(X, builder.add(at, place), mask) for X, at in rows)
+        return lanes.fma(x, y, total)
 
-    def rest(_, values):
-        a_at, b_at, left, total = values
-        mask = lanes.first(left)
-        x, z = lanes.load(a, a_at, mask), lanes.load(b, b_at, mask)
-        places = [builder.add(at, INT64(one)) for at in (a_at, b_at)]
-        return [*places, builder.sub(left, INT64(one)), lanes.fma(x, z, total)]
+    def four(i, sums):
+        first = builder.mul(i, size)
+        places = (builder.add(first, INT64(j * lanes.count)) for j in range(4))
+        return [add(place, s) for place, s in zip(places, sums, strict=True)]
 
-    turns = builder.sdiv(count, INT64(4 * one))
-    a_at, b_at, *sums = lanes.loop(turns, [a_at, b_at, *zeros], whole)
-    left = builder.sub(count, builder.mul(turns, INT64(4 * one)))
+    turns = builder.sdiv(count, size)
+    sums = lanes.loop(turns, [lanes.constant(0.0)] * 4, four)
+    done = builder.mul(turns, size)
+
+    def part(i, total, mask):
+        return [add(builder.add(done, i), total[0], mask)]
+
     total = (sums[0] + sums[1]) + (sums[2] + sums[3])
-    turns = builder.sdiv(builder.add(left, INT64(one - 1)), INT64(one))
-    return lanes.total(lanes.loop(turns, [a_at, b_at, left, total], rest)[3])
+    return lanes.total(along(lanes, builder.sub(count, done), [total], part)[0])
 
 
 @kernel

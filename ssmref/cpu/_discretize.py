@@ -8,8 +8,8 @@ imaginary parts, over which LLVM vectorises.
 import numpy as np
 
 from ..contract import choose
-from ._lanes import kernel, use_wide_vectors
-from ._math import cos, exp, expm1, sin
+from .toolkit.elementary import cos, exp, expm1, sin
+from .toolkit.kernels import kernel, use_wide_vectors
 
 # Where |z|^2 is no longer a normal number, (e^z - 1) / z is 1 to all digits.
 TINY = 1e-300

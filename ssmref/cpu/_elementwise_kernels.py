@@ -10,8 +10,9 @@ import numpy as np
 from numba import prange
 
 from ._arguments import ready
-from ._lanes import kernel, parallel_kernel, use_wide_vectors
-from ._math import exp, sigmoid, silu, softplus_smooth
+from .toolkit.elementary import exp, sigmoid, silu, softplus_smooth
+from .toolkit.kernels import kernel, parallel_kernel, use_wide_vectors
+from .toolkit.threads import few
 
 # Numbers that a thread is given at a time: about 50 us.
 BLOCK = 1 << 16
@@ -52,7 +53,7 @@ def apply(function, x, threshold=math.inf):
     """Return the value of `function` at each number of x."""
     x = ready(x)
     y = np.empty_like(x)
-    run = _apply if x.size <= 2 * BLOCK else _apply_parallel
+    run = _apply if few(x.size) else _apply_parallel
     run(y.reshape(-1), x.reshape(-1), function, x.dtype.type(threshold))
     return y
 
@@ -90,7 +91,7 @@ def rotate(v, theta, step, second):
     """Return v with pairs rotated; equally many rows in turn share one of theta."""
     cos, sin = (f(theta).astype(v.dtype, copy=False) for f in (np.cos, np.sin))
     y = np.empty_like(v)
-    if v.size <= 2 * BLOCK:
+    if few(v.size):
         _rotate(y, v, cos, sin, step, second)
     else:
         tokens = max(1, BLOCK * len(theta) // v.size)

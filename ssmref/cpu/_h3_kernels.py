@@ -11,14 +11,13 @@ sequence for a stripe of sets. Where jobs are too few, sequences are cut as in
 
 import numpy as np
 
-from ._cuts import carry_all, parts_of, stripe_of
 from ._diagonal_setup import constants
 from ._diagonal_step import system, turn
 from ._h3_tiles import run_part
-from ._items import Item
-from ._jobs import for_each
-from ._lanes import kernel, lane_count
-from ._parts import aligned
+from ._time_parts import carry_all, parts_of, stripe_of
+from .toolkit.items import Item, for_each
+from .toolkit.kernels import kernel, lane_count
+from .toolkit.memory import aligned_zeros
 
 # A pass without output costs so much of one with output; see `_s4d_kernels`.
 FIRST_PASS = 0.7
@@ -41,7 +40,7 @@ def scan(q, k, v, dt, A, B, C, D, shift, hold, bounds, shift_state, state, cuts=
     cuts = cuts or parts_of(sequences * len(pairs), bounds, FIRST_PASS, SHORTEST)
     y, final = np.empty_like(k), np.empty((sequences, pairs_all, size), A.dtype)
     W, K, decay = constants(dt, A, B, C, D, hold, owner)
-    states = aligned((sequences * cuts, len(pairs), 2 * size * count), k.dtype)
+    states = aligned_zeros((sequences * cuts, len(pairs), 2 * size * count), k.dtype)
     together = stripe_of(sequences * cuts, len(owner), WIDEST // -(-features // count))
     jobs = sequences * cuts * -(-len(owner) // together)
     work = (5 * features * size + shift.shape[1]) * k.size

@@ -7,11 +7,11 @@ its products of keys and values, runs, and leaves its share of the outputs.
 
 import numpy as np
 
-from ._cuts import cut
 from ._diagonal import TILE, advance, put, take
 from ._diagonal_setup import load_state, store_state
-from ._items import Item
-from ._lanes import (
+from ._time_parts import cut
+from .toolkit.items import Item
+from .toolkit.kernels import (
     INT64,
     kernel,
     lane_count,
@@ -19,7 +19,7 @@ from ._lanes import (
     micro_kernel,
     use_wide_vectors,
 )
-from ._parts import vectors_like
+from .toolkit.memory import new_zeros
 
 # Tokens whose sums the filter of the keys holds in registers.
 TOKENS = 8
@@ -125,9 +125,9 @@ def _run_stripe(
     keys, weights = _with_history(
         k, bounds, shift_state, shift, row, start, channel, width, sets, parts
     )
-    shifted, values = vectors_like(k, size), vectors_like(k, size)
-    queries, out = vectors_like(k, size), vectors_like(k, size)
-    room = vectors_like(k, 3 * plane)
+    shifted, values = new_zeros(size, k), new_zeros(size, k)
+    queries, out = new_zeros(size, k), new_zeros(size, k)
+    room = new_zeros(3 * plane, k)
     for tile in range(start, last, TILE):
         tokens = min(TILE, last - tile)
         _load(k, keys, before, before + plane, tile, channel, width, sets, tokens)
@@ -206,8 +206,8 @@ def _with_history(
     """Return tiles of keys that begin with those before `start`, and of taps."""
     count, taps = lane_count_of(k), shift.shape[1]
     longer = (TILE + taps - 1) * count
-    keys = vectors_like(k, sets * parts * longer)
-    weights = vectors_like(k, sets * parts * taps * count)
+    keys = new_zeros(sets * parts * longer, k)
+    weights = new_zeros(sets * parts * taps * count, k)
     for c in range(min(sets * width, k.shape[1] - channel)):
         vector, lane = c // width * parts + c % width // count, c % width % count
         for j in range(taps):

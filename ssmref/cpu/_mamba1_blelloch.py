@@ -10,8 +10,8 @@ import cmath
 import numpy as np
 from numba import prange
 
-from ._lanes import parallel_kernel, use_wide_vectors
-from ._math import exp
+from .toolkit.elementary import exp
+from .toolkit.kernels import parallel_kernel, use_wide_vectors
 
 
 def states_of(dt, u, A, B, h):

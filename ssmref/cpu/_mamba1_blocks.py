@@ -11,11 +11,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ._lanes import kernel, lane_count_of
 from ._mamba1_tiles import add_up
-from ._math import LOG2_E
-
-LINE = 64  # bytes of a line of the cache
+from .toolkit.elementary import LOG2_E
+from .toolkit.kernels import kernel, lane_count_of
+from .toolkit.memory import new_zeros
 
 
 class Inputs(NamedTuple):
@@ -77,14 +76,6 @@ class Block(NamedTuple):
 
 
 @kernel
-def _aligned(size, like):
-    """Return zeros that begin with a line of the cache: no vector lies on two."""
-    room = np.zeros(size + LINE // like.itemsize, like.dtype)
-    first = -room.ctypes.data % LINE // like.itemsize
-    return room[first : first + size]
-
-
-@kernel
 def buffers(like, plan, states):
     """Return the buffers of a thread."""
     lanes = lane_count_of(like)
@@ -92,14 +83,14 @@ def buffers(like, plan, states):
     state, tokens = parts * states * vectors * lanes, plan.tokens * lanes
     wide = max(state, parts * states * tokens) if plan.wide else 0
     return Tile(
-        _aligned(state, like),
-        _aligned(state, like),
-        _aligned(tokens, like),
-        _aligned(tokens, like),
-        _aligned(tokens, like),
-        _aligned(lanes, like),
-        _aligned(wide, like),
-        _aligned(wide, like),
+        new_zeros(state, like),
+        new_zeros(state, like),
+        new_zeros(tokens, like),
+        new_zeros(tokens, like),
+        new_zeros(tokens, like),
+        new_zeros(lanes, like),
+        new_zeros(wide, like),
+        new_zeros(wide, like),
     )
 
 

@@ -17,8 +17,8 @@ import numpy as np
 from llvmlite import ir
 from numba.core import cgutils
 
-from ._lanes import FLOAT, INT32, Value, features
-from ._math import exp2_bounded
+from .toolkit.elementary import exp2_bounded
+from .toolkit.kernels import FLOAT, INT32, Value, features
 
 # The least largest relative error of a quadratic, 5.3e-8, among those whose k has a
 # reciprocal next to a number of float32: 2^0 is exactly 1.

@@ -12,10 +12,10 @@ import numpy as np
 
 from . import _mamba1_shared as shared
 from . import _mamba1_wide as wide
-from ._lanes import kernel, lane_count
-from ._mamba1_blocks import LINE, Plan
-from ._math import cos, exp, sin
-from ._threads import segments, threads
+from ._mamba1_blocks import Plan
+from .toolkit.elementary import cos, exp, sin
+from .toolkit.kernels import kernel, lane_count
+from .toolkit.threads import few, segments, threads
 
 # Tokens per tile: with three buffers of so many vectors, states and rates a block fills
 # half of the first-level cache. Vectors per block at most: rows of 1 KiB.
@@ -28,15 +28,8 @@ OVERHEAD = 0.5
 # loading and storing states stays small.
 FIRST_PASS = 1.0
 SHORTEST = 256
-# Below so many updates of vectors one thread is as fast as all.
-SERIAL = 1 << 14
-
-
-def outputs(like):
-    """Return an array that begins with a line of the cache."""
-    room = np.empty(like.size + LINE // like.itemsize, like.dtype)
-    first = -room.ctypes.data % LINE // like.itemsize
-    return room[first : first + like.size].reshape(like.shape)
+# What the update of a vector counts, in operations.
+UPDATE = 8
 
 
 def scan(inputs, options, bounds, state, y):
@@ -46,7 +39,7 @@ def scan(inputs, options, bounds, state, y):
     channels, state, parts).
     """
     vectors = -(-y.size // lane_count(y.dtype)) * state.shape[2] * state.shape[3]
-    workers = threads() if vectors >= SERIAL else 1
+    workers = 1 if few(UPDATE * vectors) else threads()
     plan, count = _divide(inputs, options, bounds, workers)
     with np.errstate(all="ignore"):
         if count == 1:

@@ -3,10 +3,11 @@
 import numpy as np
 from numba import prange
 
-from ._lanes import kernel, parallel_kernel
-from ._mamba1_blocks import LINE, add_steps, block_of, buffers, enter, items_of, leave
+from ._mamba1_blocks import add_steps, block_of, buffers, enter, items_of, leave
 from ._mamba1_decay import MODERATE
 from ._mamba1_tiles import advance, begin, end
+from .toolkit.kernels import kernel, parallel_kernel
+from .toolkit.memory import LINE
 
 
 @kernel

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numba import prange
 
-from ._lanes import (
+from .toolkit.elementary import LOG2_E, cos, exp, exp2_of, silu, sin, softplus
+from .toolkit.kernels import (
     INT64,
     Lanes,
     kernel,
@@ -19,11 +20,11 @@ from ._lanes import (
     parallel_kernel,
     use_wide_vectors,
 )
-from ._math import LOG2_E, cos, exp, exp2_of, silu, sin, softplus
+from .toolkit.rows import along
+from .toolkit.threads import few
 
-# Channels of a piece of work. Below so many states one thread does all.
+# Channels of a piece of work.
 PIECE = 512
-SERIAL = 1 << 16
 
 
 def _plain_step(old, new, at, to, A, a, dt, dx, y, channels, states, B, b, C, c):
@@ -41,27 +42,17 @@ def _plain_step(old, new, at, to, A, a, dt, dx, y, channels, states, B, b, C, c)
 def _step(lanes, old, new, at, to, A, a, dt, dx, y, channels, states, *rest):
     """Emit `_plain_step`: whole vectors, then one of what is left."""
     builder, add = lanes.builder, lanes.builder.add
-    one = INT64(lanes.count)
-    whole = builder.sdiv(states, one)
-    done = builder.mul(whole, one)
-    left = builder.sub(states, done)
 
     def channel(j, values):
         (row,) = values
         factors = lanes.broadcast(dt, j), lanes.broadcast(dx, j)
 
-        def vector(n, mask, total):
+        def part(n, sums, mask):
             places = [add(add(x, row), n) for x in (at, to, a)]
-            return _vector(lanes, old, new, A, places, n, factors, mask, total, *rest)
+            own = old, new, A, places, n, factors
+            return [_vector(lanes, *own, mask, sums[0], *rest)]
 
-        total = lanes.loop(
-            whole,
-            [lanes.constant(0.0)],
-            lambda i, now: [vector(builder.mul(i, one), None, now[0])],
-        )
-        some = builder.zext(builder.icmp_signed(">", left, INT64(0)), left.type)
-        mask = lanes.first(left)
-        (total,) = lanes.loop(some, total, lambda _, now: [vector(done, mask, now[0])])
+        (total,) = along(lanes, states, [lanes.constant(0.0)], part)
         builder.store(lanes.total(total), builder.gep(y, [j]))
         return [add(row, states)]
 
@@ -191,6 +182,7 @@ def advance_token(tokens, work, rows, softened, y):
     `work`: states old and new (slots, channels, state, parts), A (channels, state,
     parts), B and C (batch, groups, state, parts).
     """
-    small = y.size * work[2].shape[1] < SERIAL
+    # An update of a state, with its exponential, counts twice.
+    small = few(2 * y.size * work[2].shape[1])
     run = _advance_serially if small else _advance_in_parallel
     run(tokens, work, rows, softened, y)

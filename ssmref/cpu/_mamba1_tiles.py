@@ -16,17 +16,10 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
-from numba.core import cgutils
 
-from ._lanes import INT32, INT64, Lanes, lane_count, micro_kernel
 from ._mamba1_decay import decay_of
-from ._math import (
-    exp2_of,
-    magnitude_of,
-    silu_of,
-    softplus_of,
-)
+from .toolkit.elementary import exp2_of, magnitude_of, silu_of, softplus_of
+from .toolkit.kernels import INT64, Lanes, lane_count, micro_kernel
 
 # So many states are advanced in one pass over the tokens of a tile: they and their
 # rates fill half of the registers, and share the loads and stores of dt, dt u and y.
@@ -237,19 +230,11 @@ def _fetch(lanes: Lanes, arrays: list, lines, stride, row, line) -> list:
     builder = lanes.builder
     place = builder.add(row, builder.mul(line, INT64(lanes.count)))
     for array in arrays:
-        _prefetch(builder, builder.gep(array, [place]))
+        lanes.prefetch(array, place, level=2)
     line = builder.add(line, INT64(1))
     over = builder.icmp_signed(">=", line, lines)
     row = builder.select(over, builder.add(row, stride), row)
     return [row, builder.select(over, INT64(0), line)]
-
-
-def _prefetch(builder: Any, place: Any) -> None:
-    signature = ir.FunctionType(ir.VoidType(), [place.type, INT32, INT32, INT32])
-    name = "llvm.prefetch.p0"
-    function = cgutils.get_or_insert_function(builder.module, signature, name)
-    read, second_level, data = INT32(0), INT32(2), INT32(1)
-    builder.call(function, [place, read, second_level, data])
 
 
 def _pass(lanes, count, power, own, tile, B_at, C_at, fetch, where) -> list:

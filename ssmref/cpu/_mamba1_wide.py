@@ -3,10 +3,10 @@
 import numpy as np
 from numba import prange
 
-from ._lanes import kernel, lane_count_of, parallel_kernel
 from ._mamba1_blocks import add_steps, block_of, buffers, enter, items_of, leave, load
 from ._mamba1_tiles import begin, end
 from ._mamba1_wide_tiles import advance_complex, advance_real
+from .toolkit.kernels import kernel, lane_count_of, parallel_kernel
 
 
 @kernel

@@ -5,9 +5,9 @@ Constant B and C, and complex states, whose decays are a power, a sine and a cos
 
 import numpy as np
 
-from ._lanes import INT64, Lanes, lane_count, micro_kernel
 from ._mamba1_tiles import quiet, vector_at
-from ._math import exp2_of, sin_cos_of
+from .toolkit.elementary import exp2_of, sin_cos_of
+from .toolkit.kernels import INT64, Lanes, lane_count, micro_kernel
 
 
 @quiet

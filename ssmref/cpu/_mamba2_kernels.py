@@ -20,10 +20,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit, prange
 
-from ._blocks import all_finite, inner, prefetch_rows, transpose
 from ._chunks import (
     absorb,
-    aligned,
     bound_decays,
     bounded,
     cumulate,
@@ -36,10 +34,12 @@ from ._chunks import (
     recur,
     store_state,
 )
-from ._items import Item, call_item
-from ._lanes import kernel, parallel_kernel, use_wide_vectors
-from ._math import silu, softplus
-from ._threads import launch
+from .toolkit.elementary import silu, softplus
+from .toolkit.items import Item, call_item
+from .toolkit.kernels import inner, kernel, parallel_kernel, use_wide_vectors
+from .toolkit.memory import new_numbers
+from .toolkit.rows import all_finite, prefetch_rows, transpose
+from .toolkit.threads import launch
 
 
 class Call(NamedTuple):
@@ -187,8 +187,9 @@ def scan_part(call, part, states, span, y):
         *(call.x.reshape(-1), call.B.reshape(-1), call.C.reshape(-1), y.reshape(-1))
     )
     room = make_room(size, keys, values, call.x)
-    S = aligned(heads * keys * values, call.x)
-    dts, exponents = aligned(heads * size, call.x), aligned(heads * size, call.x)
+    S = new_numbers(heads * keys * values, call.x)
+    dts = new_numbers(heads * size, call.x)
+    exponents = new_numbers(heads * size, call.x)
     finite = np.empty(heads, np.bool_)
     for k in range(heads):
         own = k * keys * values

@@ -6,7 +6,7 @@ import numpy as np
 
 from ._arguments import fresh
 from ._mamba2_kernels import Call, pass_states, scan
-from ._threads import segments, threads
+from .toolkit.threads import segments, threads
 
 # Tokens of a chunk: with more, the products inside it cost more than the state; with
 # fewer, the sums of products become short.

@@ -10,12 +10,12 @@ import math
 import numpy as np
 from numba import prange
 
-from ._blocks import along, inner
-from ._items import Item, call_item
-from ._lanes import micro_kernel, parallel_kernel, use_wide_vectors
 from ._mamba2_kernels import Call
-from ._math import silu, softplus
-from ._threads import launch
+from .toolkit.elementary import silu, softplus
+from .toolkit.items import Item, call_item
+from .toolkit.kernels import inner, micro_kernel, parallel_kernel, use_wide_vectors
+from .toolkit.rows import along
+from .toolkit.threads import launch
 
 
 def advance(

@@ -17,11 +17,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ._blocks import LINE, inner, scale_rows, stay_small
 from ._chunks import _decay, _plain_decay, _vectors
-from ._lanes import INT64, lane_count_of, micro_kernel
 from ._mamba3_rows import add_scaled
-from ._products import TILE_ROWS, add_product, scaled_product
+from .toolkit.kernels import INT64, inner, lane_count_of, micro_kernel, stay_small
+from .toolkit.memory import LINE
+from .toolkit.products import TILE_ROWS, add_product, scaled_product
+from .toolkit.rows import scale_rows
 
 
 class Desk(NamedTuple):

@@ -1,13 +1,13 @@
 """Coordinates of keys in halves: the first of all pairs, then the second of all.
 
 So kernels rotate pairs that are half a row apart, whatever the pairing. As in
-`_products`, arrays are one-dimensional, with offsets and steps of rows.
+`toolkit.products`, arrays are one-dimensional, with offsets and steps of rows.
 """
 
 import numpy as np
 
-from ._blocks import _shuffle, along, inner, stay_small
-from ._lanes import INT64, micro_kernel
+from .toolkit.kernels import INT64, inner, micro_kernel, stay_small
+from .toolkit.rows import _shuffle, along
 
 
 def _plain_to_halves(out, at, source, s_at, s_step, rows, state, pairwise):

@@ -19,9 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit, prange
 
-from ._blocks import all_finite, inner, prefetch_rows, stay_small, transpose
-from ._chunks import aligned, bounded
-from ._lanes import parallel_kernel
+from ._chunks import bounded
 from ._mamba3_chunks import (
     absorb,
     bound_decays,
@@ -43,8 +41,11 @@ from ._mamba3_rows import (
     weigh,
 )
 from ._mamba3_turns import from_angles, rotate, to_angles
-from ._math import LOG2_E, sigmoid
-from ._products import add_product
+from .toolkit.elementary import LOG2_E, sigmoid
+from .toolkit.kernels import inner, parallel_kernel, stay_small
+from .toolkit.memory import new_numbers
+from .toolkit.products import add_product
+from .toolkit.rows import all_finite, prefetch_rows, transpose
 
 
 class Call(NamedTuple):
@@ -391,5 +392,5 @@ def scan(call, state, pieces, y, tokens, size, block, items):
         )
         desk = make_desk(*(size, call.ranks, call.depth, call.width, heads, call.pairs))
         if part.start < part.stop:
-            memory = aligned(desk.end, call.x)
+            memory = new_numbers(desk.end, call.x)
             scan_part(call, part, state, memory, desk, y)

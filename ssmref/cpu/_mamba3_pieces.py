@@ -9,10 +9,10 @@ them, and all pieces run once more, with outputs.
 
 import numpy as np
 
-from ._lanes import lane_count
 from ._mamba3_kernels import State, scan
 from ._mamba3_turns import TURN
-from ._threads import launch, segments
+from .toolkit.kernels import lane_count
+from .toolkit.threads import launch, segments
 
 # Rows of a chunk, and heads whose chunks share a copy of B and C.
 ROWS = 32

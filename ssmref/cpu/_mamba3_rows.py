@@ -1,14 +1,15 @@
 """Rows of Mamba-3 on their way into a chunk and out of it.
 
-All arrays are one-dimensional, with offsets and steps in numbers, like in `_products`.
-Tokens lie `step` apart and have `ranks` rows each, which are consecutive in a chunk.
+All arrays are one-dimensional, with offsets and steps in numbers, like in
+`toolkit.products`. Tokens lie `step` apart and have `ranks` rows each, which are
+consecutive in a chunk.
 """
 
 import numpy as np
 
-from ._blocks import along, inner, stay_small
-from ._lanes import micro_kernel, use_wide_vectors
-from ._math import reciprocal_root_of, sigmoid_of, silu_of
+from .toolkit.elementary import reciprocal_root_of, sigmoid_of, silu_of
+from .toolkit.kernels import inner, micro_kernel, stay_small, use_wide_vectors
+from .toolkit.rows import along
 
 
 def _plain_copy(out, at, step, source, s_at, s_step, rows, width):

@@ -12,16 +12,16 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import prange
 
-from ._blocks import along, inner, scale_rows
-from ._chunks import aligned
-from ._lanes import INT64, micro_kernel, parallel_kernel
 from ._mamba3_chunks import make_desk
 from ._mamba3_halves import from_halves
 from ._mamba3_kernels import Part, load_options, open_chunk, turn_rows, write_out
 from ._mamba3_rows import copy, fill, spread
 from ._mamba3_turns import from_angles, to_angles
-from ._math import exp, sigmoid
-from ._threads import launch
+from .toolkit.elementary import exp, sigmoid
+from .toolkit.kernels import INT64, inner, micro_kernel, parallel_kernel
+from .toolkit.memory import new_numbers
+from .toolkit.rows import along, scale_rows
+from .toolkit.threads import launch
 
 # Rows of a state that share a load of a key.
 ROWS = 4
@@ -173,7 +173,7 @@ def advance_head(call, old, new, y, b, slot, head):
     """Advance one head of one row of the batch."""
     ranks, depth, width, pairs = call.ranks, call.depth, call.width, call.pairs
     desk = make_desk(3 * ranks, ranks, depth, width, 1, pairs)
-    memory = aligned(desk.states, call.x)
+    memory = new_numbers(desk.states, call.x)
     part = Part(0, b, b + 1, slot, 0, b + 1, head, 1, 1, True)
     row, at = slot * call.heads + head, b * call.heads + head
     load_options(call, memory, desk, head, 0)

@@ -16,10 +16,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ._blocks import inner, stay_small
 from ._chunks import _vectors
-from ._formulas import _sin_cos_reduced, _turned, tanh_of
-from ._lanes import DOUBLE, INT64, Lanes, Value, micro_kernel
+from .toolkit.formulas import _sin_cos_reduced, _turned, tanh_of
+from .toolkit.kernels import (
+    DOUBLE,
+    INT64,
+    Lanes,
+    Value,
+    inner,
+    micro_kernel,
+    stay_small,
+)
 
 TURN = 2 * math.pi
 

@@ -9,8 +9,15 @@ the sum and the division. Sums run in vectors, of which no lane adds more than
 import numpy as np
 from numba import prange
 
-from ._lanes import INT64, kernel, micro_kernel, parallel_kernel, use_wide_vectors
-from ._math import reciprocal_root, silu
+from .toolkit.elementary import reciprocal_root, silu
+from .toolkit.kernels import (
+    INT64,
+    kernel,
+    micro_kernel,
+    parallel_kernel,
+    use_wide_vectors,
+)
+from .toolkit.threads import few
 
 # Sums at a time, so that none waits for the one before it.
 SUMS = 4
@@ -196,7 +203,7 @@ def _rms_parallel(y, x, weight, z, gate, size, eps, rows):
 def rms(y, x, weight, z, gate, size, eps):
     """Write rows of x divided by the root mean squares of their groups."""
     options = y, x, weight, z, gate, max(size, 1), float(eps)
-    if y.size <= 2 * BLOCK:
+    if few(y.size):
         _rms_rows(*options, 0, len(y))
     else:
         _rms_parallel(*options, _rows_per_block(y))
@@ -229,7 +236,7 @@ def _layer_parallel(y, x, weight, bias, eps, rows):
 def layer(y, x, weight, bias, eps):
     """Write rows of x with mean 0 and variance 1, times `weight`, plus `bias`."""
     options = y, x, weight, bias, float(eps)
-    if y.size <= 2 * BLOCK:
+    if few(y.size):
         _layer_rows(*options, 0, len(y))
     else:
         _layer_parallel(*options, _rows_per_block(y))

@@ -10,14 +10,13 @@ dense matrix, so parts are long.
 
 import numpy as np
 
-from ._cuts import cut, parts_of, stripe_of
 from ._diagonal import CHUNK, put, take
-from ._items import Item
-from ._jobs import for_each
-from ._lanes import kernel, lane_count, lane_count_of
-from ._parts import aligned, vectors_like
 from ._s4_sweep import sweep
 from ._s4_system import RANKS, SINGULAR, dense_of, fill_system, rows_of_system
+from ._time_parts import cut, parts_of, stripe_of
+from .toolkit.items import Item, for_each
+from .toolkit.kernels import kernel, lane_count, lane_count_of
+from .toolkit.memory import aligned_zeros, new_zeros
 
 # A pass without output costs as much as one with it. A power of a dense matrix costs as
 # much as so many tokens times the square of the state.
@@ -37,14 +36,14 @@ def scan(u, dt, A, B, C, D, P, bounds, initial, cuts=None):
     channels, state = len(A), A.shape[1] // 2
     blocks, shortest = -(-channels // count), 512 + POWER * state**2
     cuts = cuts or parts_of(sequences * blocks, bounds, FIRST_PASS, shortest)
-    W = aligned((blocks, state * rows_of_system(len(P)) * 2 * count), u.dtype)
+    W = aligned_zeros((blocks, state * rows_of_system(len(P)) * 2 * count), u.dtype)
     exists = np.zeros(channels, np.bool_)
     systems = (dt, A, B, C, P, W, count, exists)
     for_each(_prepare, channels, 100 * W.size, u.dtype, *systems)
     if not exists.all():
         raise ValueError(SINGULAR)
-    states = aligned((sequences, cuts, blocks, 2 * state * count), u.dtype)
-    skip, y = aligned((blocks * count,), u.dtype), np.empty_like(u)
+    states = aligned_zeros((sequences, cuts, blocks, 2 * state * count), u.dtype)
+    skip, y = aligned_zeros((blocks * count,), u.dtype), np.empty_like(u)
     skip[: len(D)] = D
     vectors = stripe_of(sequences * cuts, blocks, WIDEST)
     jobs = sequences * cuts * -(-blocks // vectors)
@@ -125,8 +124,8 @@ def _run(u, y, bounds, states, W, ranks, skip, vectors, reading, job):
         return
     X = states[part // cuts, part % cuts]
     width, plane = min(vectors * count, channels - block * count), CHUNK * count
-    U, Y = vectors_like(u, vectors * plane), vectors_like(u, vectors * plane)
-    sums = vectors_like(u, 2 * vectors * ranks * count)
+    U, Y = new_zeros(vectors * plane, u), new_zeros(vectors * plane, u)
+    sums = new_zeros(2 * vectors * ranks * count, u)
     for v in range(vectors):
         _start(W[block + v], X[block + v], ranks, sums, 2 * v * ranks * count, count)
     for chunk in range(first, last, CHUNK):

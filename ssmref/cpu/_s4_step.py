@@ -8,10 +8,9 @@ first-level cache for all rows of the batch.
 import numpy as np
 
 from ._diagonal_step import dot, turn
-from ._items import Item
-from ._jobs import for_each
-from ._lanes import kernel
 from ._s4_system import DECAY, DRIVE, RANKS, READ, SINGULAR, fill_system
+from .toolkit.items import Item, for_each
+from .toolkit.kernels import kernel
 
 
 def step(u, dt, A, B, C, D, P, state, rows):

@@ -7,8 +7,8 @@ read for each multiply-add.
 
 import numpy as np
 
-from ._lanes import INT64, Value, lane_count, micro_kernel
 from ._s4_system import RANKS, READ
+from .toolkit.kernels import INT64, Value, lane_count, micro_kernel
 
 # States that are advanced together, so that sums do not wait for each other.
 TOGETHER = 4

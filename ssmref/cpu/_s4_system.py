@@ -14,7 +14,7 @@ All in double precision.
 import numpy as np
 
 from ._discretize import discretize
-from ._lanes import kernel
+from .toolkit.kernels import kernel
 
 # Rows of a system: a, b and 2 c, then G and F of each rank; parts on the axis after.
 DECAY, DRIVE, READ, RANKS = 0, 1, 2, 3

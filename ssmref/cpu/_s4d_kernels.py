@@ -11,14 +11,13 @@ second pass starts from the true states.
 
 import numpy as np
 
-from ._cuts import carry_all, cut, parts_of, stripe_of
 from ._diagonal import CHUNK, TILE, advance, put, take
 from ._diagonal_setup import constants, load_state, store_state
 from ._diagonal_step import system, turn
-from ._items import Item
-from ._jobs import for_each
-from ._lanes import kernel, lane_count, lane_count_of
-from ._parts import aligned, vectors_like
+from ._time_parts import carry_all, cut, parts_of, stripe_of
+from .toolkit.items import Item, for_each
+from .toolkit.kernels import kernel, lane_count, lane_count_of
+from .toolkit.memory import aligned_zeros, new_zeros
 
 # A pass without output costs so much of one with output; parts shorter than SHORTEST
 # do not pay.
@@ -40,7 +39,7 @@ def scan(u, dt, A, B, C, D, hold, bounds, initial, cuts=None):
     cuts = cuts or parts_of(sequences * len(owner), bounds, FIRST_PASS, SHORTEST)
     y, final = np.empty_like(u), np.empty((sequences, *A.shape), A.dtype)
     W, K, decay = constants(dt, A, B, C, D, hold, owner)
-    states = aligned((sequences * cuts, len(owner), 2 * size * count), u.dtype)
+    states = aligned_zeros((sequences * cuts, len(owner), 2 * size * count), u.dtype)
     vectors = stripe_of(sequences * cuts, len(owner), WIDEST)
     jobs = sequences * cuts * -(-len(owner) // max(vectors, 1))
     work = 5 * u.size * size
@@ -87,8 +86,8 @@ def _advance(u, y, first, last, part, block, vectors, W, K, states, reading):
     """Advance some vectors of channels from token `first` to `last`."""
     count, channels, size = lane_count_of(u), u.shape[1], states.shape[2]
     width = min(vectors * count, channels - block * count)
-    U = vectors_like(u, vectors * CHUNK * count)
-    Y = vectors_like(u, vectors * CHUNK * count)
+    U = new_zeros(vectors * CHUNK * count, u)
+    Y = new_zeros(vectors * CHUNK * count, u)
     flat_u, flat_y, X = u.ravel(), y.ravel(), states.ravel()
     flat_w, flat_k = W.ravel(), K.ravel()
     for chunk in range(first, last, CHUNK):

@@ -15,27 +15,24 @@ from numba import prange
 
 from ._diagonal_setup import raise_to
 from ._diagonal_step import dot
-from ._items import Item, call_item
-from ._jobs import for_each
-from ._lanes import (
+from .toolkit.items import Item, call_item, for_each
+from .toolkit.kernels import (
     kernel,
     lane_count,
     lane_count_of,
     parallel_kernel,
     use_wide_vectors,
 )
-from ._parts import aligned
-from ._products import TILE_VECTORS, add_product
-from ._threads import launch, threads
+from .toolkit.memory import aligned_zeros
+from .toolkit.products import TILE_VECTORS, add_product
+from .toolkit.threads import launch, threads
 
 CHUNK = 256
 # Terms of a sum that are taken at a time: then the right operand stays in the
 # first-level cache.
 DEPTH = 64
-# Chunks of a wave: so many multiply-adds that two parallel regions do not matter, ...
+# Chunks of a wave: so many multiply-adds that two parallel regions do not matter.
 WAVE = 2**23
-# ... of which so many need threads at all.
-SERIAL = 2**20
 MOST = 64
 
 
@@ -43,7 +40,7 @@ def packed(matrix: np.ndarray) -> np.ndarray:
     """Return stripes of columns of a matrix, each row by row: see `_multiply`."""
     width, flat = (
         TILE_VECTORS * lane_count(matrix.dtype),
-        aligned((matrix.size,), matrix.dtype),
+        aligned_zeros((matrix.size,), matrix.dtype),
     )
     starts = range(0, matrix.shape[1], width)
     if starts:
@@ -65,7 +62,7 @@ def scan(u, y, bounds, decay, drive, read, states, backward=False):
     work = 2 * plane * (u.shape[1] + y.shape[1]) + 1
     most = min(MOST, int(ends[-1])) if len(ends) else 0
     wave = max(1, min(max(1, WAVE // (CHUNK * work)) * threads(), most))
-    X = aligned((wave, CHUNK, 2 * plane), u.dtype)
+    X = aligned_zeros((wave, CHUNK, 2 * plane), u.dtype)
     starts = np.zeros((wave, 2 * size), u.dtype)
     arguments = (u, y, bounds, ends, decay, packed(wide), packed(read), states)
     arguments = (*arguments, X, starts, backward)

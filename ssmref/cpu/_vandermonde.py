@@ -10,11 +10,11 @@ are found in double precision by doubling, so that no power is a product of many
 
 import numpy as np
 
-from ._items import Item
-from ._jobs import for_each
-from ._lanes import kernel, use_wide_vectors
-from ._parts import planes, vectors_like
-from ._products import add_product
+from ._arguments import planes
+from .toolkit.items import Item, for_each
+from .toolkit.kernels import kernel, use_wide_vectors
+from .toolkit.memory import new_zeros
+from .toolkit.products import add_product
 
 # Columns and rows of a product: both factors stay in the first-level caches.
 COLUMNS = 128
@@ -37,8 +37,8 @@ def power_sums(weights, decay, length, dtype):
 def _sum_row(weights, decay, sums, row):
     """Fill one row, ROWS times COLUMNS numbers at a time."""
     state, length, flat = decay.shape[2], sums.shape[1], sums.ravel()
-    right = vectors_like(sums, 2 * state * COLUMNS)
-    left = vectors_like(sums, 2 * state * ROWS)
+    right = new_zeros(2 * state * COLUMNS, sums)
+    left = new_zeros(2 * state * ROWS, sums)
     a, w = decay[:, row % decay.shape[1]].copy(), weights[:, row].copy()
     rest = _powers(a, np.ones(state), np.zeros(state), right, COLUMNS, -1.0)
     for first in range(0, length, ROWS * COLUMNS):

@@ -7,7 +7,7 @@ import numpy as np
 
 from ..contract import at_least
 from ._arguments import checked
-from ._stretches import carry, decays_of, steps_of
+from ._state_passing import carry, decays_of, steps_of
 from ._types import Integer, Real
 from .layers import causal_conv1d, causal_conv1d_step
 from .mamba2 import ssd, ssd_step

@@ -7,8 +7,8 @@ from scipy import fft
 
 from ..contract import choose
 from ._arguments import checked
-from ._threads import threads
 from ._types import Real
+from .toolkit.threads import threads
 
 Sequence = Real[np.ndarray, "batch length channels"]
 Kernel = Real[np.ndarray, "channels taps"]

@@ -6,9 +6,16 @@ import numpy as np
 
 from ..contract import at_least
 from . import _h3_kernels as kernels
-from ._arguments import boundaries, checked, flat_tokens, ready, rows_of
+from ._arguments import (
+    boundaries,
+    checked,
+    flat_tokens,
+    optional,
+    parts,
+    ready,
+    rows_of,
+)
 from ._discretize import holds
-from ._parts import optional, parts
 from ._types import Complex, Integer, Real
 
 Sequence = Real[np.ndarray, "batch length channels"]

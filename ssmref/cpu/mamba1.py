@@ -9,10 +9,11 @@ from ..contract import heads_per_group
 from ._arguments import boundaries, checked, flat_tokens, fresh, ready, rows_of
 from ._mamba1_blelloch import read, states_of
 from ._mamba1_blocks import Inputs
-from ._mamba1_scan import outputs, scan
+from ._mamba1_scan import scan
 from ._mamba1_step import advance_token
 from ._types import Integer, Number, Real
 from .layers import silu, softplus
+from .toolkit.memory import aligned_empty
 
 Sequence = Real[np.ndarray, "batch length channels"]
 PerChannel = Real[np.ndarray, " channels"]
@@ -56,7 +57,7 @@ def selective_scan(
     state = fresh(
         initial_state, (len(bounds) - 1, *A.shape), _dtype(A, B, initial_state)
     )
-    y = outputs(u)
+    y = aligned_empty(u.shape, u.dtype)
     if y.size:
         C = C if np.iscomplexobj(state) else _twice_real(C)
         inputs = Inputs(

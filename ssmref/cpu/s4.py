@@ -8,14 +8,21 @@ from scipy import fft
 
 from ..contract import at_least
 from . import _s4_kernels as kernels
-from ._arguments import boundaries, checked, flat_tokens, ready, rows_of
+from ._arguments import (
+    boundaries,
+    checked,
+    flat_tokens,
+    optional,
+    parts,
+    ready,
+    rows_of,
+)
 from ._cauchy import spectrum
-from ._parts import optional, parts
 from ._s4_step import step
 from ._s4_system import dense_of
-from ._threads import threads
 from ._types import Complex, Integer, Real
 from .convolution import fft_convolution
+from .toolkit.threads import threads
 
 Sequence = Real[np.ndarray, "batch length channels"]
 Token = Real[np.ndarray, "batch channels"]

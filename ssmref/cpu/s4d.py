@@ -6,9 +6,16 @@ import numpy as np
 
 from ..contract import at_least, choose
 from . import _s4d_kernels as kernels
-from ._arguments import boundaries, checked, flat_tokens, ready, rows_of
+from ._arguments import (
+    boundaries,
+    checked,
+    flat_tokens,
+    optional,
+    parts,
+    ready,
+    rows_of,
+)
 from ._discretize import discrete, holds
-from ._parts import optional, parts
 from ._types import Complex, Integer, Real
 from ._vandermonde import power_sums
 from .convolution import fft_convolution

@@ -3,9 +3,17 @@
 import numpy as np
 
 from . import _s5_kernels as kernels
-from ._arguments import boundaries, checked, flat_tokens, fresh, ready, rows_of
+from ._arguments import (
+    boundaries,
+    checked,
+    flat_tokens,
+    fresh,
+    parts,
+    planes,
+    ready,
+    rows_of,
+)
 from ._discretize import discrete
-from ._parts import parts, planes
 from ._types import Complex, Integer, Real
 
 Inputs = Real[np.ndarray, "batch length inputs"]

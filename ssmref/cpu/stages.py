@@ -7,7 +7,7 @@ import numpy as np
 
 from ..contract import at_least
 from ._arguments import checked, flat_tokens, map_state
-from ._stretches import carry, steps_of
+from ._state_passing import carry, steps_of
 from ._types import Real
 from .layers import sigmoid
 from .mamba1 import selective_scan

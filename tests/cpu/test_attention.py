@@ -2,13 +2,12 @@
 
 import numpy as np
 import pytest
-from numba import get_num_threads, set_num_threads
 
 from ssmref.conformance.testing import cases, check
 from ssmref.cpu import _attention_kernels as kernels
 from ssmref.cpu import _attention_step as step
-from ssmref.cpu._lanes import kernel
 from ssmref.cpu.attention import AttentionState, attention, attention_step
+from ssmref.cpu.toolkit.kernels import kernel
 from ssmref.golden import attention as golden
 
 
@@ -115,15 +114,11 @@ def _scores(out, step_, keys, at, queries, count, groups, share, size):
 
 
 @pytest.mark.parametrize("count", [1, 2, 4])
-def test_any_number_of_threads_gives_the_same_bits(count):
+def test_any_number_of_threads_gives_the_same_bits(count, use_threads):
     arguments, _ = inputs(300, dtype=np.float32)
     expected, _ = attention(*arguments)
-    before = get_num_threads()
-    try:
-        set_num_threads(min(count, before))
-        y, _ = attention(*arguments)
-    finally:
-        set_num_threads(before)
+    use_threads(count)
+    y, _ = attention(*arguments)
     np.testing.assert_array_equal(y, expected)
 
 

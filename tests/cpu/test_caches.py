@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numba import get_num_threads, set_num_threads
 from support.caches_inputs import (
     serve_example,
     serve_inputs,
@@ -233,13 +232,9 @@ def test_what_overflows_is_no_warning():
     [(caches.serve, serve_example), (caches.snapshots, snapshots_example)],
     ids=["serve", "snapshots"],
 )
-def test_threads_and_runs_agree(function, example):
-    call, most = example(rng()), get_num_threads()
-    try:
-        for count in range(1, most + 1):
-            set_num_threads(count)
-            found = function(**call)
-            assert_close(function(**call), found, 0)
-            assert_close(found, getattr(golden, function.__name__)(**call), CLOSE)
-    finally:
-        set_num_threads(most)
+def test_threads_and_runs_agree(function, example, thread_counts):
+    call = example(rng())
+    for _ in thread_counts:
+        found = function(**call)
+        assert_close(function(**call), found, 0)
+        assert_close(found, getattr(golden, function.__name__)(**call), CLOSE)

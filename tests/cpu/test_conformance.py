@@ -17,7 +17,7 @@ from support.mirror import arrays_of, each
 from ssmref.conformance.cases.case import Case
 from ssmref.conformance.catalogue import cases_of
 from ssmref.conformance.testing import check
-from ssmref.cpu._lanes import INTERPRETED
+from ssmref.cpu.toolkit.kernels import INTERPRETED
 from ssmref.ops import OPS, implementation
 
 DTYPES = ("float32", "float64")

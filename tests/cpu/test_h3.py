@@ -1,50 +1,33 @@
 """Heads, filters and parts of H3: what the cases of the suite cannot see."""
 
-import tracemalloc
 from typing import Any
 
 import numpy as np
 import pytest
-from numba import get_num_threads, set_num_threads
+from support.fast_paths import (
+    agree,
+    cast,
+    close,
+    threads_agree_and_runs_repeat,
+    workspace,
+)
 from support.h3_inputs import h3_inputs
 
 from ssmref.cpu import _h3_kernels as kernels
 from ssmref.cpu import _h3_tiles as tiles
-from ssmref.cpu._lanes import kernel, lane_count
 from ssmref.cpu.h3 import H3State, h3, h3_step
+from ssmref.cpu.toolkit.kernels import kernel, lane_count
 from ssmref.golden import h3 as golden
 
 LIMITS = {np.float32: 1e-5, np.float64: 1e-12}
 DTYPES = list(LIMITS)
 
 
-def close(found, expected, limit=1e-12):
-    """Compare with the largest number that is expected."""
-    size = np.abs(expected).max(initial=1e-30)
-    np.testing.assert_allclose(found, expected, rtol=0, atol=limit * size)
-
-
-def agree(found, expected, limit=1e-12):
-    """Compare y and both parts of the state."""
-    close(found[0], expected[0], limit)
-    for one, other in zip(found[1], expected[1], strict=True):
-        assert one.dtype == other.dtype
-        close(one, other, limit)
-
-
 def inputs(length, heads, head_dim, dtype=np.float64, **sizes) -> dict[str, Any]:
     """Return a call of `h3` in a dtype."""
     rng = np.random.default_rng(length + heads + head_dim)
     call = h3_inputs(rng, length=length, heads=heads, head_dim=head_dim, **sizes)
-    kinds = {"f": dtype, "c": np.result_type(dtype, 1j)}
-
-    def cast(value):
-        return value.astype(kinds[value.dtype.kind])
-
-    state = golden.H3State(*map(cast, call.pop("initial_state")))
-    head_dim = call.pop("head_dim")
-    arrays = {name: cast(value) for name, value in call.items()}
-    return {**arrays, "head_dim": head_dim, "initial_state": state}
+    return cast(call, dtype)
 
 
 @kernel
@@ -127,20 +110,9 @@ def test_any_number_of_parts_is_the_whole(cuts, heads, head_dim, dtype):
     close(found[1][0], state.shift, LIMITS[dtype])
 
 
-def test_threads_agree_and_runs_repeat():
+def test_threads_agree_and_runs_repeat(thread_counts):
     call = inputs(1100, 3, 2, batch=1, state=2)
-    results, available = [], get_num_threads()
-    try:
-        for count in range(1, available + 1):
-            set_num_threads(count)
-            one, two = h3(**call), h3(**call)
-            np.testing.assert_array_equal(one[0], two[0])
-            np.testing.assert_array_equal(one[1].ssm, two[1].ssm)
-            results.append(one)
-    finally:
-        set_num_threads(available)
-    for result in results[1:]:
-        agree(result, results[0])
+    threads_agree_and_runs_repeat(h3, call, thread_counts, 1e-12)
 
 
 @pytest.mark.parametrize("name", ["k", "v"])
@@ -174,26 +146,12 @@ def test_queries_that_are_not_finite_reach_their_token_only():
     np.testing.assert_array_equal(y, clean)
 
 
-@pytest.fixture
-def one_thread():
-    """Let one thread do everything: the parts of a sequence are a number per thread."""
-    available = get_num_threads()
-    set_num_threads(1)
-    yield
-    set_num_threads(available)
-
-
 @pytest.mark.usefixtures("one_thread")
 def test_workspace_does_not_grow_with_length():
-    peaks = []
-    for length in (1000, 4000):
-        call = inputs(length, 4, 1, state=2, batch=1)
-        h3(**call)
-        tracemalloc.start()
-        y, _ = h3(**call)
-        peaks.append(tracemalloc.get_traced_memory()[1] - y.nbytes)
-        tracemalloc.stop()
-    assert peaks[1] < peaks[0] + 4000
+    short, long = (
+        workspace(h3, inputs(length, 4, 1, state=2, batch=1)) for length in (1000, 4000)
+    )
+    assert long < short + 4000
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -77,6 +77,7 @@ def test_gated_norm_agrees_with_golden(given, size, before, dtype):
 def test_rows_may_be_divided_among_threads(name, inputs, monkeypatch):
     call, norm = inputs(np.random.default_rng(4)), getattr(layers, name)
     alone = norm(**call)
+    monkeypatch.setattr("ssmref.cpu.toolkit.threads.SERIAL", 0)
     monkeypatch.setattr(_norm_kernels, "BLOCK", 12)
     for _ in range(2):
         np.testing.assert_array_equal(norm(**call), alone)
@@ -130,6 +131,7 @@ def test_activations_agree_with_golden_relatively(name, dtype, monkeypatch):
     y, expected = getattr(layers, name)(x), getattr(golden, name)(x)
     assert y.dtype == dtype
     np.testing.assert_allclose(y, expected, rtol=8 * np.finfo(dtype).eps)
+    monkeypatch.setattr("ssmref.cpu.toolkit.threads.SERIAL", 0)
     monkeypatch.setattr(_elementwise_kernels, "BLOCK", 16)
     np.testing.assert_array_equal(getattr(layers, name)(x), y)
 
@@ -166,6 +168,7 @@ def test_rotary_agrees_with_golden(angles, pairing, dtype, monkeypatch):
     theta = rng.uniform(-9, 9, (2, 5, angles)).astype(dtype)
     y = layers.rotary(v, theta, pairing=pairing)
     assert_close(y, golden.rotary(v, theta, pairing=pairing), CLOSE[dtype])
+    monkeypatch.setattr("ssmref.cpu.toolkit.threads.SERIAL", 0)
     monkeypatch.setattr(_elementwise_kernels, "BLOCK", 30)
     np.testing.assert_array_equal(layers.rotary(v, theta, pairing=pairing), y)
 
@@ -191,6 +194,7 @@ def test_rotary_attention_agrees_with_golden(rows, dim, interleaved, monkeypatch
     options = {"dim": dim, "interleaved": interleaved, "base": 500.0}
     y = layers.rotary_attention(x, positions, **options)
     assert_close(y, golden.rotary_attention(x, positions, **options))
+    monkeypatch.setattr("ssmref.cpu.toolkit.threads.SERIAL", 0)
     monkeypatch.setattr(_elementwise_kernels, "BLOCK", 48)
     np.testing.assert_array_equal(layers.rotary_attention(x, positions, **options), y)
 

@@ -1,17 +1,16 @@
 """The causal convolution: tiles, splits of time, packs, and steps."""
 
-import tracemalloc
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pytest
-from numba import get_num_threads, njit, set_num_threads
+from numba import njit
 from support.compare import assert_close
+from support.fast_paths import cast, workspace
 from support.layers_inputs import conv_inputs, conv_step_inputs
 
 from ssmref.cpu import _convolution_kernels as kernels
-from ssmref.cpu import _convolution_step as step_kernels
 from ssmref.cpu import layers
 from ssmref.golden import layers as golden
 
@@ -96,22 +95,17 @@ def test_time_may_be_split_anywhere(dtype):
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3, 4])
-def test_threads_change_nothing(threads, monkeypatch):
-    available = get_num_threads()
-    if threads > available:
-        pytest.skip(f"only {available} threads")
+@pytest.mark.usefixtures("no_serial_paths")
+def test_threads_change_nothing(threads, monkeypatch, use_threads):
     monkeypatch.setattr(kernels, "BLOCK", 64)
     args = prepared(np.random.default_rng(5), np.float32, bounds=[0, 11, 11, 23])
     whole, divided = np.empty_like(args[0]), np.empty_like(args[0])
     kernels._stretch(whole, *args, 0, 23)
-    set_num_threads(threads)
-    try:
-        for _ in range(2):
-            divided.fill(np.nan)
-            kernels.convolve(divided, *args)
-            np.testing.assert_array_equal(divided, whole)
-    finally:
-        set_num_threads(available)
+    use_threads(threads)
+    for _ in range(2):
+        divided.fill(np.nan)
+        kernels.convolve(divided, *args)
+        np.testing.assert_array_equal(divided, whole)
 
 
 def test_packs_with_empty_sequences_agree_with_golden():
@@ -147,20 +141,11 @@ def test_strided_inputs_give_the_same():
         np.testing.assert_array_equal(a, b)
 
 
-def workspace(length: int) -> int:
-    """Return the peak of what a call allocates in NumPy, less its results."""
-    call = conv_inputs(np.random.default_rng(9), length=length, channels=16)
-    results = layers.causal_conv1d(**call)
-    tracemalloc.start()
-    layers.causal_conv1d(**call)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    return peak - sum(r.nbytes for r in results)
-
-
 def test_workspace_does_not_grow_with_length():
     # In kernels: twice width - 1 tokens and as many, of one thread, at sequence starts.
-    short, long = workspace(64), workspace(2048)
+    rng = np.random.default_rng(9)
+    calls = (conv_inputs(rng, length=length, channels=16) for length in (64, 2048))
+    short, long = (workspace(layers.causal_conv1d, call) for call in calls)
     assert long < short + 4096
 
 
@@ -226,7 +211,7 @@ def test_rows_of_a_step_may_be_divided_among_threads(name, monkeypatch):
         call["position"] = np.array([4, 0, 9])
         step = layers.causal_conv1d_step_circular
     alone = step(**call)
-    monkeypatch.setattr(step_kernels, "MANY", 0)
+    monkeypatch.setattr("ssmref.cpu.toolkit.threads.SERIAL", 0)
     for a, b in zip(alone, step(**call), strict=True):
         np.testing.assert_array_equal(a, b)
 

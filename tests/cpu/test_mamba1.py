@@ -1,13 +1,15 @@
 """The selective scan of `ssmref.cpu`: options, division, limits."""
 
 import itertools
-import tracemalloc
 from typing import Any
 
 import numba
 import numpy as np
 import pytest
 from support.compare import assert_close
+from support.fast_paths import (
+    workspace,
+)
 from support.mamba1_inputs import KINDS, selective_scan_inputs, step_inputs, step_of
 
 from ssmref.cpu import _mamba1_scan as division
@@ -124,18 +126,15 @@ def _has_length(name, x):
 
 
 @pytest.fixture
-def divided(monkeypatch):
+def divided(monkeypatch, use_threads, no_serial_paths):  # noqa: ARG001
     """Return a function that makes all scans use all threads and so many stretches."""
-    threads = numba.get_num_threads()
-    monkeypatch.setattr(division, "SERIAL", 0)
 
-    def use(stretches=None, workers=threads):
-        numba.set_num_threads(workers)
+    def use(stretches=None, workers=numba.config.NUMBA_NUM_THREADS):
+        use_threads(workers)
         if stretches is not None:
             monkeypatch.setattr(division, "segments", lambda *_, **__: stretches)
 
-    yield use
-    numba.set_num_threads(threads)
+    return use
 
 
 SPLITS = [1, 2, 3, 5, 8]
@@ -237,19 +236,13 @@ def test_nan_beyond_the_last_channel_is_not_read():
 def test_workspace_does_not_grow_with_length():
     """Of what NumPy allocates; buffers of kernels have `Plan.tokens` for a length."""
 
-    def beyond_results(length):
-        call = selective_scan_inputs(
-            np.random.default_rng(16), batch=1, length=length, channels=4
-        )
+    peaks = []
+    for length in (300, 1200):
+        rng, sizes = np.random.default_rng(16), {"batch": 1, "channels": 4}
+        call = selective_scan_inputs(rng, length=length, **sizes)
         call["B"], call["C"] = (call[n][:, :, 0].copy() for n in "BC")
-        mamba1.selective_scan(**call)
-        tracemalloc.start()
-        y, state = mamba1.selective_scan(**call)
-        _, peak = tracemalloc.get_traced_memory()
-        tracemalloc.stop()
-        return peak - y.nbytes - state.nbytes
-
-    assert beyond_results(1200) - beyond_results(300) < 1000
+        peaks.append(workspace(mamba1.selective_scan, call))
+    assert peaks[1] - peaks[0] < 1000
 
 
 def test_outputs_begin_with_a_line_of_the_cache():
@@ -289,7 +282,7 @@ def test_any_argument_of_a_step_may_be_complex(chosen):
 
 @pytest.mark.parametrize("threshold", [0, 1 << 30])
 def test_slots_name_states_and_padding_has_none(monkeypatch, threshold):
-    monkeypatch.setattr("ssmref.cpu._mamba1_step.SERIAL", threshold)
+    monkeypatch.setattr("ssmref.cpu.toolkit.threads.SERIAL", threshold)
     call = step_inputs(np.random.default_rng(20))
     meant = golden.selective_scan_step(**call)
     assert_close(mamba1.selective_scan_step(**call), meant)

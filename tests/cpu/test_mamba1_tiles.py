@@ -7,9 +7,9 @@ from numba.core import config
 
 from ssmref.cpu import _mamba1_tiles as tiles
 from ssmref.cpu import _mamba1_wide_tiles as wide_tiles
-from ssmref.cpu._lanes import lane_count, micro_kernel
 from ssmref.cpu._mamba1_decay import MODERATE, decay_of
 from ssmref.cpu._mamba1_step import _plain_step, _step
+from ssmref.cpu.toolkit.kernels import lane_count, micro_kernel
 
 compiled = pytest.mark.skipif(
     bool(vars(config)["DISABLE_JIT"]), reason="micro-kernels are their plain meaning"

@@ -1,18 +1,17 @@
 """Chunks, heads of work items and pieces of time: what the cases cannot see."""
 
-import tracemalloc
 from typing import Any
 
 import numpy as np
 import pytest
-from numba import config, get_num_threads, set_num_threads
+from numba import config, get_num_threads
 
 from ssmref.conformance.testing import cases, check
 from ssmref.cpu import _chunks as chunks
 from ssmref.cpu import _mamba2_pieces as pieces
-from ssmref.cpu._lanes import kernel
 from ssmref.cpu._mamba2_pieces import CHUNK, SHORTEST
 from ssmref.cpu.mamba2 import ssd, ssd_step
+from ssmref.cpu.toolkit.kernels import kernel
 from ssmref.golden import mamba2 as golden
 
 from ..support.compare import assert_close
@@ -208,14 +207,11 @@ def test_pieces_are_whole_chunks_and_cover_everything():
 
 @pytest.mark.skipif(get_num_threads() < 4, reason="four threads are needed")
 @pytest.mark.parametrize("count", [1, 2, 3, 4])
-def test_threads_agree_and_repeat(count):
+def test_threads_agree_and_repeat(count, use_threads):
     call = example(2 * SHORTEST if COMPILED else 60, batch=1, heads=2, groups=1)
-    available, one = get_num_threads(), ssd(**call)
-    set_num_threads(count)
-    try:
-        found, again = ssd(**call), ssd(**call)
-    finally:
-        set_num_threads(available)
+    one = ssd(**call)
+    use_threads(count)
+    found, again = ssd(**call), ssd(**call)
     assert_close(found, one, 1e-13)
     for a, b in zip(found, again, strict=True):
         np.testing.assert_array_equal(a, b)
@@ -237,21 +233,16 @@ def test_division_fills_four_threads(monkeypatch, sequences, length, heads, expe
     bounds = np.arange(sequences + 1) * length
     tokens = arguments(call)[0]
     monkeypatch.setattr(pieces, "threads", lambda: 4)
-    monkeypatch.setattr("ssmref.cpu._threads.threads", lambda: 4)
+    monkeypatch.setattr("ssmref.cpu.toolkit.threads.threads", lambda: 4)
     assert pieces.division(tokens, bounds) == expected
 
 
 @compiled
 def test_memory_does_not_grow_with_length():
-    peaks = []
-    for length in (20 * CHUNK, 80 * CHUNK):
-        call = example(length, np.float32, batch=1)
-        _ = ssd(**call)
-        tracemalloc.start()
-        y, state = ssd(**call)
-        peaks.append(tracemalloc.get_traced_memory()[1] - y.nbytes - state.nbytes)
-        tracemalloc.stop()
-    assert peaks[1] < peaks[0] + 10_000
+    lengths = 20 * CHUNK, 80 * CHUNK
+    calls = (example(length, np.float32, batch=1) for length in lengths)
+    short, long = (workspace(ssd, call) for call in calls)
+    assert long < short + 10_000
 
 
 def test_strided_tokens_are_taken_as_they_are():

@@ -1,13 +1,11 @@
 """Chunks, pieces of time and threads of Mamba-3: what the suite's cases cannot see."""
 
-import tracemalloc
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import pytest
-from numba import get_num_threads, set_num_threads
 from support.compare import assert_close
+from support.fast_paths import cast, workspace
 from support.mamba3_inputs import (
     comparable,
     initial_state,
@@ -188,24 +186,16 @@ def test_growing_states_are_not_clipped():
     assert_close(run("siso", call), expected("siso", call), 1e-12)
 
 
-@contextmanager
-def threads(count):
-    before = get_num_threads()
-    try:
-        set_num_threads(min(count, before))
-        yield
-    finally:
-        set_num_threads(before)
-
-
 @pytest.mark.parametrize("count", [1, 2, 4])
 @pytest.mark.parametrize("split", [1, 3])
-def test_any_number_of_threads_gives_the_same_bits(count, split, monkeypatch):
+def test_any_number_of_threads_gives_the_same_bits(
+    count, split, monkeypatch, use_threads
+):
     call = example("mimo", 90, **SMALL)
     monkeypatch.setattr(pieces, "segments", lambda *_args, **_options: split)
     one = run("mimo", call)
-    with threads(count):
-        results = [run("mimo", call) for _ in range(3)]
+    use_threads(count)
+    results = [run("mimo", call) for _ in range(3)]
     for result in results:
         for own, other in zip(result, one, strict=True):
             np.testing.assert_array_equal(own, other)
@@ -233,22 +223,13 @@ def test_angles_of_float32_do_not_drift():
     assert abs(error) < 2e-6
 
 
+@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("op", ["siso", "mimo"])
 def test_workspace_does_not_grow_with_the_length(op):
     """Numba's arrays count too; each thread has its own."""
-
-    def peak(length):
-        call = example(op, length, batch=1)
-        getattr(mamba3, op)(**call)
-        tracemalloc.start()
-        try:
-            y, _ = getattr(mamba3, op)(**call)
-            return tracemalloc.get_traced_memory()[1] - y.nbytes
-        finally:
-            tracemalloc.stop()
-
-    with threads(1):
-        assert peak(150) < peak(30) + 4000
+    calls = (example(op, length, batch=1) for length in (30, 150))
+    short, long = (workspace(getattr(mamba3, op), call) for call in calls)
+    assert long < short + 4000
 
 
 def test_halves_and_pairs_are_inverse():

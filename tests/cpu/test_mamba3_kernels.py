@@ -8,7 +8,7 @@ from ssmref.cpu import _mamba3_halves as halves
 from ssmref.cpu import _mamba3_rows as rows
 from ssmref.cpu import _mamba3_step as step
 from ssmref.cpu import _mamba3_turns as turns
-from ssmref.cpu._lanes import kernel
+from ssmref.cpu.toolkit.kernels import kernel
 from ssmref.golden.layers import rotary
 
 DTYPES = [np.float32, np.float64]

@@ -4,14 +4,15 @@ import numpy as np
 import pytest
 
 from ssmref.conformance.testing import cases, check
-from ssmref.cpu import _threads, layers
+from ssmref.cpu import layers
+from ssmref.cpu.toolkit import threads
 from ssmref.golden import layers as golden
 from ssmref.ops import OPS, implementation
 
 
 @pytest.mark.parametrize("op", OPS)
 def test_core_cases_pass_in_several_threads(op, monkeypatch):
-    monkeypatch.setattr(_threads, "SERIAL", 0)
+    monkeypatch.setattr(threads, "SERIAL", 0)
     function = implementation(OPS[op], "ssmref.cpu")
     found = cases(op)
     assert found
@@ -19,11 +20,23 @@ def test_core_cases_pass_in_several_threads(op, monkeypatch):
         check(function, case, "float32", required=True)
 
 
+def test_few_operations_are_for_one_thread(monkeypatch):
+    if threads.threads() == 1:
+        pytest.skip("one thread does everything")
+    assert threads.few(threads.SERIAL - 1)
+    assert not threads.few(threads.SERIAL)
+    monkeypatch.setattr(threads, "SERIAL", 0)
+    assert not threads.few(1)
+    assert threads.few(0)
+    monkeypatch.setattr(threads, "threads", lambda: 1)
+    assert threads.few(1 << 40)
+
+
 @pytest.mark.parametrize("length", [500, 513, 1025])
 def test_long_convolution_writes_every_token(length):
     rng = np.random.default_rng(length)
     x, weight = rng.standard_normal((1, length, 300)), rng.standard_normal((300, 4))
-    assert x.size > _threads.SERIAL
+    assert x.size > threads.SERIAL
     found, expected = (
         f(x, weight)[0] for f in (layers.causal_conv1d, golden.causal_conv1d)
     )

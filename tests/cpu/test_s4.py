@@ -1,19 +1,22 @@
 """Ranks, tiles, parts and kernels of S4: what the cases of the suite cannot see."""
 
-import tracemalloc
 from typing import Any
 
 import numpy as np
 import pytest
-from numba import get_num_threads, set_num_threads
+from support.fast_paths import (
+    cast,
+    close,
+    threads_agree_and_runs_repeat,
+    workspace,
+)
 from support.s4_inputs import hippo_system, s4_inputs
 
 from ssmref.cpu import _cauchy as cauchy
 from ssmref.cpu import _s4_kernels as kernels
 from ssmref.cpu import _s4_sweep as sweeps
 from ssmref.cpu import _s4_system as systems
-from ssmref.cpu._lanes import kernel, lane_count
-from ssmref.cpu._parts import parts
+from ssmref.cpu._arguments import parts
 from ssmref.cpu.s4 import (
     s4,
     s4_c_tilde,
@@ -22,6 +25,7 @@ from ssmref.cpu.s4 import (
     s4_kernel_from_tilde,
     s4_step,
 )
+from ssmref.cpu.toolkit.kernels import kernel, lane_count
 from ssmref.golden import s4 as golden
 
 # Every token adds its rounding to all states of a channel.
@@ -29,18 +33,10 @@ LIMITS = {np.float32: 1e-4, np.float64: 1e-12}
 DTYPES = list(LIMITS)
 
 
-def close(found, expected, limit=1e-12):
-    """Compare with the largest number that is expected."""
-    size = np.abs(expected).max(initial=1e-30)
-    np.testing.assert_allclose(found, expected, rtol=0, atol=limit * size)
-
-
 def inputs(length, channels=5, dtype=np.float64, **sizes) -> dict[str, Any]:
     """Return a call of `s4` in a dtype."""
     rng = np.random.default_rng(length + channels)
-    call = s4_inputs(rng, length=length, channels=channels, **sizes)
-    kinds = {"f": dtype, "c": np.result_type(dtype, 1j)}
-    return {name: v.astype(kinds[v.dtype.kind]) for name, v in call.items()}
+    return cast(s4_inputs(rng, length=length, channels=channels, **sizes), dtype)
 
 
 def system_of(call, *names):
@@ -130,21 +126,9 @@ def test_any_number_of_parts_is_the_whole(cuts, initial, dtype):
     close(scan(call, bounds, cuts)[0], golden.s4(**pack)[0][0], LIMITS[dtype])
 
 
-def test_threads_agree_and_runs_repeat():
+def test_threads_agree_and_runs_repeat(thread_counts):
     call = inputs(3000, 3, batch=1, state=2)
-    results, available = [], get_num_threads()
-    try:
-        for count in range(1, available + 1):
-            set_num_threads(count)
-            one, two = s4(**call), s4(**call)
-            for a, b in zip(one, two, strict=True):
-                np.testing.assert_array_equal(a, b)
-            results.append(one)
-    finally:
-        set_num_threads(available)
-    for result in results[1:]:
-        for a, b in zip(result, results[0], strict=True):
-            close(a, b)
+    threads_agree_and_runs_repeat(s4, call, thread_counts, 1e-12)
 
 
 def test_what_is_not_finite_stays_in_its_channel_and_future():
@@ -161,26 +145,12 @@ def test_what_is_not_finite_stays_in_its_channel_and_future():
     np.testing.assert_array_equal(state, clean_state)
 
 
-@pytest.fixture
-def one_thread():
-    """Let one thread do everything: the parts of a sequence are a number per thread."""
-    available = get_num_threads()
-    set_num_threads(1)
-    yield
-    set_num_threads(available)
-
-
 @pytest.mark.usefixtures("one_thread")
 def test_workspace_does_not_grow_with_length():
-    peaks = []
-    for length in (1000, 4000):
-        call = inputs(length, 16, state=2, batch=1)
-        s4(**call)
-        tracemalloc.start()
-        y, _ = s4(**call)
-        peaks.append(tracemalloc.get_traced_memory()[1] - y.nbytes)
-        tracemalloc.stop()
-    assert peaks[1] < peaks[0] + 4000
+    short, long = (
+        workspace(s4, inputs(length, 16, state=2, batch=1)) for length in (1000, 4000)
+    )
+    assert long < short + 4000
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -1,10 +1,9 @@
 """Groups, tiles and parts of S4D: what the cases of the suite cannot see."""
 
-import tracemalloc
-
 import numpy as np
 import pytest
-from numba import get_num_threads, set_num_threads
+from numba import get_num_threads
+from support.fast_paths import cast, close, threads_agree_and_runs_repeat, workspace
 from support.s4_inputs import complex_normal
 from support.s4d_inputs import s4d_inputs
 
@@ -12,7 +11,6 @@ from ssmref.cpu import _diagonal as diagonal
 from ssmref.cpu import _diagonal_step as diagonal_step
 from ssmref.cpu import _s4d_kernels as kernels
 from ssmref.cpu._discretize import discrete
-from ssmref.cpu._lanes import kernel, lane_count
 from ssmref.cpu.s4d import (
     s4d,
     s4d_convolution,
@@ -20,6 +18,7 @@ from ssmref.cpu.s4d import (
     s4d_state_response,
     s4d_step,
 )
+from ssmref.cpu.toolkit.kernels import kernel, lane_count
 from ssmref.golden import discretize as golden_discretize
 from ssmref.golden import s4d as golden
 
@@ -27,20 +26,10 @@ LIMITS = {np.float32: 1e-5, np.float64: 1e-12}
 DTYPES = list(LIMITS)
 
 
-def close(found, expected, limit=1e-12):
-    """Compare with the largest number that is expected."""
-    size = np.abs(expected).max(initial=1e-30)
-    np.testing.assert_allclose(found, expected, rtol=0, atol=limit * size)
-
-
 def inputs(length, channels=5, dtype=np.float64, **sizes):
     """Return a call of `s4d` in a dtype."""
     rng = np.random.default_rng(length + channels)
-    call = s4d_inputs(rng, length=length, channels=channels, **sizes)
-    single = {"f": np.float32, "c": np.complex64}
-    if dtype == np.float64:
-        return call
-    return {n: v.astype(single[v.dtype.kind]) for n, v in call.items()}
+    return cast(s4d_inputs(rng, length=length, channels=channels, **sizes), dtype)
 
 
 @kernel
@@ -205,21 +194,9 @@ def test_any_number_of_parts_is_the_whole(cuts, initial, dtype):
     close(y, golden.s4d(**pack)[0][0], 10 * LIMITS[dtype])
 
 
-def test_threads_agree_and_runs_repeat():
+def test_threads_agree_and_runs_repeat(thread_counts):
     call = inputs(1100, 3, batch=1, state=2)
-    results, available = [], get_num_threads()
-    try:
-        for count in range(1, available + 1):
-            set_num_threads(count)
-            one, two = s4d(**call), s4d(**call)
-            for a, b in zip(one, two, strict=True):
-                np.testing.assert_array_equal(a, b)
-            results.append(one)
-    finally:
-        set_num_threads(available)
-    for result in results[1:]:
-        for a, b in zip(result, results[0], strict=True):
-            close(a, b)
+    threads_agree_and_runs_repeat(s4d, call, thread_counts, 1e-12)
 
 
 def test_few_rows_of_a_long_sequence_are_cut():
@@ -255,26 +232,12 @@ def test_parameters_that_are_not_finite_stay_in_their_channel():
     np.testing.assert_array_equal(np.delete(y, 3, 2), np.delete(clean, 3, 2))
 
 
-@pytest.fixture
-def one_thread():
-    """Let one thread do everything: the parts of a sequence are a number per thread."""
-    available = get_num_threads()
-    set_num_threads(1)
-    yield
-    set_num_threads(available)
-
-
 @pytest.mark.usefixtures("one_thread")
 def test_workspace_does_not_grow_with_length():
-    peaks = []
-    for length in (1000, 4000):
-        call = inputs(length, 16, state=2, batch=1)
-        s4d(**call)
-        tracemalloc.start()
-        y, _ = s4d(**call)
-        peaks.append(tracemalloc.get_traced_memory()[1] - y.nbytes)
-        tracemalloc.stop()
-    assert peaks[1] < peaks[0] + 4000
+    short, long = (
+        workspace(s4d, inputs(length, 16, state=2, batch=1)) for length in (1000, 4000)
+    )
+    assert long < short + 4000
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -1,11 +1,16 @@
 """Chunks, waves and products of S5: what the cases of the suite cannot see."""
 
-import tracemalloc
 from typing import Any
 
 import numpy as np
 import pytest
-from numba import get_num_threads, set_num_threads
+from support.fast_paths import (
+    agree,
+    cast,
+    close,
+    threads_agree_and_runs_repeat,
+    workspace,
+)
 from support.s4_inputs import complex_normal
 from support.s5_inputs import s5_inputs
 
@@ -17,21 +22,13 @@ LIMITS = {np.float32: 2e-5, np.float64: 1e-12}
 DTYPES = list(LIMITS)
 
 
-def close(found, expected, limit=1e-12):
-    """Compare with the largest number that is expected."""
-    assert found.dtype == expected.dtype
-    size = np.abs(expected).max(initial=1e-30)
-    np.testing.assert_allclose(found, expected, rtol=0, atol=limit * size)
-
-
 def inputs(length, dtype=np.float64, backward=False, **sizes) -> dict[str, Any]:
     """Return a call of `s5` in a dtype."""
     rng = np.random.default_rng(length)
     call = s5_inputs(rng, length=length, **sizes)
     if backward:
         call["C_backward"] = complex_normal(rng, *call["C"].shape)
-    kinds = {"f": dtype, "c": np.result_type(dtype, 1j)}
-    return {name: v.astype(kinds[v.dtype.kind]) for name, v in call.items()}
+    return cast(call, dtype)
 
 
 # Around chunks of 256 tokens, vectors, stripes and the depth of products.
@@ -47,8 +44,7 @@ SIZES = [
 def test_sizes_around_chunks(length, inputs_, outputs, state, dtype, backward):
     sizes = {"inputs": inputs_, "outputs": outputs, "state": state}
     call = inputs(length, dtype, backward, **sizes)
-    for found, expected in zip(s5(**call), golden.s5(**call), strict=True):
-        close(found, expected, LIMITS[dtype])
+    agree(s5(**call), golden.s5(**call), LIMITS[dtype])
 
 
 @pytest.mark.parametrize("backward", [False, True])
@@ -56,8 +52,7 @@ def test_chunks_keep_to_their_sequences(backward):
     bounds = np.array([0, 0, 300, 300, 301, 812, 812])
     call = inputs(812, backward=backward, batch=1, rows=6)
     call["cu_seqlens"] = bounds
-    for found, expected in zip(s5(**call), golden.s5(**call), strict=True):
-        close(found, expected)
+    agree(s5(**call), golden.s5(**call))
 
 
 def test_chunks_are_found():
@@ -67,18 +62,9 @@ def test_chunks_are_found():
     assert found == [(1, 0, 256), (1, 256, 44), (3, 0, 1), (4, 0, 256), (4, 256, 255)]
 
 
-def test_threads_agree_and_runs_repeat():
+def test_threads_agree_and_runs_repeat(thread_counts):
     call = inputs(2000, batch=1, state=9, inputs=20, outputs=20)
-    results, available = [], get_num_threads()
-    try:
-        for count in range(1, available + 1):
-            set_num_threads(count)
-            results += [s5(**call), s5(**call)]
-    finally:
-        set_num_threads(available)
-    for result in results[1:]:
-        for a, b in zip(result, results[0], strict=True):
-            np.testing.assert_array_equal(a, b)
+    threads_agree_and_runs_repeat(s5, call, thread_counts, 0)
 
 
 @pytest.mark.parametrize("backward", [False, True])
@@ -96,26 +82,13 @@ def test_what_is_not_finite_stays_in_its_sequence_and_future(backward):
     np.testing.assert_array_equal(state, clean_state)
 
 
-@pytest.fixture
-def one_thread():
-    """Let one thread do everything: the parts of a sequence are a number per thread."""
-    available = get_num_threads()
-    set_num_threads(1)
-    yield
-    set_num_threads(available)
-
-
 @pytest.mark.usefixtures("one_thread")
 def test_workspace_does_not_grow_with_length(monkeypatch):
     monkeypatch.setattr(kernels, "MOST", 4)
     peaks = []
     for length in (2_000, 6_000):
         call = inputs(length, state=2, batch=1, inputs=1, outputs=1)
-        s5(**call)
-        tracemalloc.start()
-        y, _ = s5(**call)
-        peaks.append(tracemalloc.get_traced_memory()[1] - 2 * y.nbytes)
-        tracemalloc.stop()
+        peaks.append(workspace(s5, call) - call["u"].nbytes)
     assert peaks[1] < peaks[0] + 4000
 
 

@@ -2,7 +2,8 @@
 
 NaN comes out as NaN, infinities as the limits; results below the normal numbers are
 rounded like all others. Errors are relative, in units of the last place (ulp), over all
-arguments; `tests/cpu/test_math.py` measures them, for float32 exhaustively.
+arguments; `tests/cpu/toolkit/test_elementary.py` measures them, for float32
+exhaustively.
 """
 
 import math
@@ -12,8 +13,8 @@ import numpy as np
 from llvmlite import ir
 from numba.core import cgutils
 
-from . import _coefficients as table
-from ._vectors import FLOAT, Value, features
+from . import coefficients as table
+from .vectors import FLOAT, Value, features
 
 LOG2_E = 1.4426950408889634
 TWO_OVER_PI = 0.63661977236758134

@@ -2,7 +2,7 @@
 
 The wheels of Numba bring no vector mathematics, and a call of libm per number would
 cost more than all the rest of a scan. Each function here is a formula over `Value`
-(``exp_of`` in `_formulas`, with error bounds), so that micro-kernels and loops compute
+(``exp_of`` in `formulas`, with error bounds), so that micro-kernels and loops compute
 the same; the functions without suffix are for Numba code, and LLVM vectorises loops
 over them. What `sin` and `cos` of one argument have in common is computed once.
 """
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ._formulas import (
+from .formulas import (
     LARGEST,
     LARGEST_ANGLE,
     LOG2_E,
@@ -34,8 +34,8 @@ from ._formulas import (
     softplus_smooth_of,
     tanh_of,
 )
-from ._lanes import scalar_function
-from ._vectors import Value
+from .kernels import scalar_function
+from .vectors import Value
 
 __all__ = [
     "LARGEST",

@@ -3,8 +3,8 @@
 import numpy as np
 
 from ._diagonal_setup import load_state, raise_to
-from ._lanes import kernel
-from ._threads import segments, threads
+from .toolkit.kernels import kernel
+from .toolkit.threads import segments, threads
 
 
 def parts_of(rows, bounds, first_pass, shortest):

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from numba import njit
 
-from ssmref.cpu import _math, _vectors
-from ssmref.cpu._lanes import (
+from ssmref.cpu.toolkit import elementary, vectors
+from ssmref.cpu.toolkit.kernels import (
     FLAGS,
     INTERPRETED,
     lane_count_of,
@@ -22,7 +22,7 @@ from ssmref.cpu._lanes import (
     scalar_function,
     use_wide_vectors,
 )
-from ssmref.cpu._vectors import INT64, Value
+from ssmref.cpu.toolkit.vectors import INT64, Value
 
 compiled = pytest.mark.skipif(INTERPRETED, reason="NumPy takes the place of formulas")
 # Functions over all of float32 are thinned out by this, but for exponentials.
@@ -136,7 +136,7 @@ def worst(run: Callable, reference: Callable, low: float, high: float, step: int
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_error_of_float32_is_as_promised(name):
     own = FUNCTIONS[name]
-    run = looped(getattr(_math, name))
+    run = looped(getattr(elementary, name))
     halves = [(own.low, -own.tiny)] if own.low < 0 else []
     halves += [(own.tiny, own.high)] if own.high > 0 else []
     for low, high in halves:
@@ -147,7 +147,7 @@ def test_error_of_float32_is_as_promised(name):
 @compiled
 @pytest.mark.parametrize(("form", "bound"), [("table", 2.7), ("rounding", 2.1)])
 def test_bounded_power_of_two_is_as_exact_as_promised_in_both_forms(form, bound):
-    formula = _math.exp2_bounded
+    formula = elementary.exp2_bounded
     run = in_registers(formula) if form == "table" else looped(_scalar_bounded())
     for low, high in ((-126.0, -(2.0**-26)), (2.0**-26, 126.99999)):
         error, place = worst(_padded(run), np.exp2, low, high, STEP)
@@ -156,7 +156,7 @@ def test_bounded_power_of_two_is_as_exact_as_promised_in_both_forms(form, bound)
 
 def _scalar_bounded():
     def exp2_bounded(x: Value) -> Value:
-        return _math.exp2_bounded(x)
+        return elementary.exp2_bounded(x)
 
     return scalar_function(np.exp2)(exp2_bounded)
 
@@ -194,7 +194,7 @@ def test_error_of_float64_is_as_promised(name):
     own = FUNCTIONS[name]
     x = doubles(own, np.random.default_rng(3), 50_000)
     y = np.empty_like(x)
-    looped(getattr(_math, name))(x, y)
+    looped(getattr(elementary, name))(x, y)
     exact = own.reference(x.astype(np.longdouble))
     errors = np.abs(y - exact) / np.spacing(np.abs(exact).astype(np.float64))
     at = int(np.argmax(errors))
@@ -225,7 +225,7 @@ def test_float64_agrees_with_mpmath(name):
     own = FUNCTIONS[name]
     x = doubles(own, np.random.default_rng(4), 60)
     y = np.empty_like(x)
-    looped(getattr(_math, name))(x, y)
+    looped(getattr(elementary, name))(x, y)
     with mpmath.workdps(60):
         for given, found in zip(x.tolist(), y.tolist(), strict=True):
             exact = EXACT[name](mpmath.mpf(given))
@@ -238,10 +238,10 @@ def test_float64_agrees_with_mpmath(name):
 def test_float64_takes_large_angles(name):
     x = np.random.default_rng(5).uniform(-1, 1, 300) * 10.0 ** np.arange(300) ** 0.49
     y, exact = np.empty_like(x), np.zeros_like(x)
-    looped(getattr(_math, name))(x, y)
+    looped(getattr(elementary, name))(x, y)
     with mpmath.workdps(60):
         exact[:] = [float(EXACT[name](mpmath.mpf(v))) for v in x.tolist()]
-    inside = np.abs(x) < _math.LARGEST_ANGLE["float64"]
+    inside = np.abs(x) < elementary.LARGEST_ANGLE["float64"]
     assert 200 < inside.sum() < 300
     assert np.all(np.abs(y - exact)[inside] <= 3 * np.spacing(np.abs(exact[inside])))
     assert np.isnan(y[~inside]).all()
@@ -256,7 +256,7 @@ EDGES += [1e4, -1e4, 20.0, 20.000002, -20.0, 88.9, -88.9, 128.0, -150.5, -104.5,
 def test_limits_and_nan_are_those_of_numpy(name, dtype):
     x = np.array(EDGES, dtype)
     y = np.empty_like(x)
-    looped(getattr(_math, name))(x, y)
+    looped(getattr(elementary, name))(x, y)
     with np.errstate(all="ignore"):
         expected = FUNCTIONS[name].reference(x)
         # Written so that the reference does not overflow in the middle.
@@ -268,7 +268,7 @@ def test_decay_of_nothing_is_one_and_for_ever_is_zero(dtype):
     x = np.array([0.0, -0.0, -np.inf, np.nan, -1e-40, -800.0], dtype)
     for name in ("decay", "exp", "exp2"):
         y = np.empty_like(x)
-        looped(getattr(_math, name))(x, y)
+        looped(getattr(elementary, name))(x, y)
         np.testing.assert_array_equal(y[:3], [1, 1, 0])
         assert np.isnan(y[3])
         assert y[4] == 1
@@ -282,7 +282,7 @@ def test_nan_of_any_payload_stays_nan():
     assert np.isnan(x).all()
     for name in FUNCTIONS:
         y = np.zeros_like(x)
-        looped(getattr(_math, name))(x, y)
+        looped(getattr(elementary, name))(x, y)
         assert np.isnan(y).all(), name
 
 
@@ -295,8 +295,8 @@ def test_vectors_and_scalars_compute_the_same(name, dtype):
     x = np.concatenate([x, np.array(EDGES, dtype)])
     x = x[: x.size // 64 * 64]
     scalar, vector = np.empty_like(x), np.empty_like(x)
-    looped(getattr(_math, name))(x, scalar)
-    in_registers(getattr(_math, f"{name}_of"))(x, vector)
+    looped(getattr(elementary, name))(x, scalar)
+    in_registers(getattr(elementary, f"{name}_of"))(x, vector)
     np.testing.assert_array_equal(scalar, vector)
 
 
@@ -306,16 +306,16 @@ def test_vectors_of_sines_and_cosines_are_the_scalars(dtype):
     x = np.random.default_rng(7).uniform(-30, 30, 640).astype(dtype)
     for which, name in enumerate(("sin", "cos")):
         scalar, vector = np.empty_like(x), np.empty_like(x)
-        looped(getattr(_math, name))(x, scalar)
-        in_registers(lambda v, which=which: _math.sin_cos_of(v)[which])(x, vector)
+        looped(getattr(elementary, name))(x, scalar)
+        in_registers(lambda v, which=which: elementary.sin_cos_of(v)[which])(x, vector)
         np.testing.assert_array_equal(scalar, vector)
 
 
 @compiled
-@pytest.mark.skipif(_vectors.vector_bits() != 512, reason="needs AVX-512")
+@pytest.mark.skipif(vectors.vector_bits() != 512, reason="needs AVX-512")
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_loops_fill_whole_registers(name):
-    run = looped(getattr(_math, name))
+    run = looped(getattr(elementary, name))
     x = np.zeros(8, np.float32)
     run(x, x.copy())
     for assembly in run.inspect_asm().values():

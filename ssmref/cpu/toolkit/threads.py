@@ -40,14 +40,20 @@ def segments(rows: int, length: int, *, first_pass: float, shortest: int) -> int
     return min(range(1, most + 1), key=cost)
 
 
-def launch(kernel: Callable, operations: int, *arguments: Any) -> None:
-    """Run a parallel kernel, in one thread where there is little to do.
+def few(operations: int) -> bool:
+    """Return whether one thread is as fast as all: there is little to do, or one.
 
     `operations` counts what a vector does in parallel as many: it is a scale, not a
-    cost model. Results do not depend on it.
+    cost model. Results do not depend on it. Kernels that threads divide in other ways
+    than `launch` does have a serial twin for this.
     """
+    return operations < max(SERIAL, 1) or threads() == 1
+
+
+def launch(kernel: Callable, operations: int, *arguments: Any) -> None:
+    """Run a parallel kernel, in one thread where there are `few` operations."""
     available = threads()
-    if operations >= SERIAL or available == 1:
+    if available == 1 or not few(operations):
         kernel(*arguments)
         return
     set_num_threads(1)

@@ -1,8 +1,8 @@
-"""Coefficients of the polynomials in `_math`, highest first.
+"""Coefficients of the polynomials in `elementary`, highest first.
 
 Found by the exchange algorithm of Remez in arithmetic of 60 digits: each polynomial has
 the least possible largest relative error (given beside it) of the function that it
-completes, under the condition that the leading terms, which stand in `_math`, are
+completes, under the condition that the leading terms, which stand in `elementary`, are
 exact. That condition is what makes exp(0) one, and sin(x) x where x is tiny.
 """
 

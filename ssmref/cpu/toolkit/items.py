@@ -10,11 +10,12 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numba import typeof, types
+from numba import prange, typeof, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from ._lanes import INTERPRETED, kernel
+from .kernels import INTERPRETED, kernel, parallel_kernel
+from .threads import launch
 
 
 class Item:
@@ -62,3 +63,21 @@ def _typed_call_item(_context, address, arguments):
 
 
 call_item: Any = _call_item if INTERPRETED else _typed_call_item
+
+
+def for_each(
+    item: Item, count: int, operations: int, dtype: Any, *arguments: Any
+) -> None:
+    """Call `item` with the arguments and each of ``range(count)``, on all threads.
+
+    `operations` is the work of all, see `launch`; `dtype` decides the types of all
+    arguments.
+    """
+    address = item.address(dtype, *arguments, 0)
+    launch(_each, operations, address, arguments, count)
+
+
+@parallel_kernel
+def _each(address, arguments, count):
+    for job in prange(count):
+        call_item(address, (*arguments, np.int64(job)))

@@ -11,9 +11,9 @@ import numpy as np
 from numba import prange
 
 from ._arguments import ready
-from ._lanes import kernel, parallel_kernel, use_wide_vectors
-from ._threads import launch
 from .layers import softplus
+from .toolkit.kernels import kernel, parallel_kernel, use_wide_vectors
+from .toolkit.threads import launch
 
 # Numbers of a state that a thread passes on at a time, where each has its own decay.
 BLOCK = 1024

@@ -1,4 +1,4 @@
-"""Micro-kernels: functions for Numba whose inner loops stay in registers.
+"""Kernels for Numba, and micro-kernels, whose inner loops stay in registers.
 
 Numba vectorises what LLVM finds in scalar loops. That is enough for element-wise work,
 not for the inner loops that decide the speed of a scan or a product: their states and
@@ -17,7 +17,7 @@ from numba import njit, types
 from numba.core import config
 from numba.extending import intrinsic
 
-from ._vectors import (
+from .vectors import (
     DOUBLE,
     FLOAT,
     INT32,
@@ -39,20 +39,27 @@ __all__ = [
     "Lanes",
     "Value",
     "features",
+    "inner",
     "kernel",
     "lane_count",
     "lane_count_of",
     "micro_kernel",
     "parallel_kernel",
     "scalar_function",
+    "stay_apart",
+    "stay_small",
     "use_wide_vectors",
     "vector_bits",
 ]
 
 # The only liberty that kernels take with floating point: a product and a sum may
 # become one fused operation. Never the flags that assume away NaN or infinity, nor
-# reassociation, which would undo the rounding steps of `_math`.
+# reassociation, which would undo the rounding steps of `elementary`.
 FLAGS = {"contract"}
+
+# No entries for Python and C: the code that unpacks tuples of arrays would take longer
+# to compile than the functions.
+BARE: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
 INTERPRETED = bool(vars(config)["DISABLE_JIT"])
 
@@ -67,6 +74,11 @@ def parallel_kernel(function: Callable) -> Any:
     return njit(parallel=True, cache=True, fastmath=FLAGS, error_model="numpy")(
         function
     )
+
+
+def inner(function: Callable) -> Any:
+    """Compile a function that only kernels call, as part of them."""
+    return njit(nogil=True, fastmath=FLAGS, error_model="numpy", **BARE)(function)
 
 
 def micro_kernel(plain: Callable, *, number: bool = False) -> Any:
@@ -172,3 +184,36 @@ def _typed_widen(_context):
 # permission to use whole registers (functions of this module imply it).
 lane_count_of: Any = _lane_count if INTERPRETED else _typed_lane_count
 use_wide_vectors: Any = _widen if INTERPRETED else _typed_widen
+
+
+def _apart():
+    """Keep this function out of its callers: each copy would be compiled anew."""
+
+
+def _apart_and_small():
+    """`_apart`, and do not unroll its loops."""
+
+
+@intrinsic
+def _typed_apart(_context):
+    return _attributes("noinline")
+
+
+@intrinsic
+def _typed_apart_and_small(_context):
+    return _attributes("noinline", "optsize")
+
+
+def _attributes(*names: str) -> tuple:
+    """Return what gives these attributes of LLVM to the function that calls."""
+
+    def generate(context, builder, *_):
+        for name in names:
+            builder.function.attributes.add(name)
+        return context.get_dummy_value()
+
+    return types.void(), generate
+
+
+stay_apart: Any = _apart if INTERPRETED else _typed_apart
+stay_small: Any = _apart_and_small if INTERPRETED else _typed_apart_and_small

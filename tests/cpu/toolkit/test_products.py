@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ssmref.cpu import _blocks as blocks
-from ssmref.cpu import _products as products
-from ssmref.cpu._items import Item, call_item
-from ssmref.cpu._lanes import kernel
+from ssmref.cpu.toolkit import products
+from ssmref.cpu.toolkit import rows as row_kernels
+from ssmref.cpu.toolkit.items import Item, call_item
+from ssmref.cpu.toolkit.kernels import kernel
 
 DTYPES = [np.float32, np.float64]
 # Around tiles of 4 rows and of 1, 2 and 4 vectors of up to 16 numbers; sums of nothing.
@@ -74,7 +74,7 @@ def test_rows_are_scaled_before_the_product_is_added(sizes, f_step, dtype):
 
 @kernel
 def transpose(out, at, step, source, s_at, s_step, rows, columns):
-    blocks.transpose(out, at, step, source, s_at, s_step, rows, columns)
+    row_kernels.transpose(out, at, step, source, s_at, s_step, rows, columns)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -85,19 +85,21 @@ def test_transpose_moves_every_number(shape, dtype):
     out = np.full(4 + columns * (rows + 1), -1, dtype)
     expected = out.copy()
     arguments = (rows + 1, source, 3, columns + 2, rows, columns)
-    blocks._plain_transpose(expected, 4, *arguments)
+    row_kernels._plain_transpose(expected, 4, *arguments)
     transpose(out, 4, *arguments)
     np.testing.assert_array_equal(out, expected)
 
 
 @kernel
 def scale_rows(out, at, step, source, s_at, s_step, factors, f_at, m, n):
-    return blocks.scale_rows(out, at, step, source, s_at, s_step, factors, f_at, m, n)
+    return row_kernels.scale_rows(
+        out, at, step, source, s_at, s_step, factors, f_at, m, n
+    )
 
 
 @kernel
 def all_finite(array, at, step, m, n):
-    return blocks.all_finite(array, at, step, m, n)
+    return row_kernels.all_finite(array, at, step, m, n)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -107,7 +109,7 @@ def test_rows_are_scaled_one_by_one(n, dtype):
     factors, out = np.arange(1, 6, dtype=dtype), np.zeros(200, dtype)
     expected = out.copy()
     arguments = (n + 2, source, 2, n + 1, factors, 1, 3, n)
-    blocks._plain_scale_rows(expected, 5, *arguments)
+    row_kernels._plain_scale_rows(expected, 5, *arguments)
     assert scale_rows(out, 5, *arguments)
     np.testing.assert_array_equal(out, expected)
 

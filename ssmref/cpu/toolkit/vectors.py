@@ -1,4 +1,4 @@
-"""Instructions on vectors, for LLVM: what `_lanes` builds kernels from.
+"""Instructions on vectors, for LLVM: what `kernels` builds kernels from.
 
 The width is chosen for the processor that Numba compiles for (``NUMBA_CPU_FEATURES``
 restricts it) and written into the functions that use these instructions as an LLVM
@@ -44,6 +44,7 @@ class Value:
     """A scalar or vector of a kernel under construction."""
 
     def __init__(self, lanes: Lanes, ir_value: Any):
+        """Keep a value of LLVM, and what emits operations on it."""
         self.lanes, self.ir = lanes, ir_value
 
     def __add__(self, other: Any) -> Value:
@@ -81,6 +82,7 @@ class Lanes:
     """Emits operations on vectors of `count` numbers (0: on scalars) of `element`."""
 
     def __init__(self, builder: Any, element: Any, count: int):
+        """Keep the builder of the function that is being compiled."""
         self.builder, self.element, self.count = builder, element, count
         self.integer = INT32 if element == FLOAT else INT64
         self.type = ir.VectorType(element, count) if count else element
@@ -216,14 +218,14 @@ class Lanes:
             vector = self.builder.fadd(*halves)
         return self.builder.extract_element(vector, INT32(0))
 
-    def prefetch(self, pointer: Any, offset: Any) -> None:
-        """Ask for the cache line at `offset`, which need not exist."""
+    def prefetch(self, pointer: Any, offset: Any, level: int = 1) -> None:
+        """Ask for the line at `offset`, which need not exist, in a level of cache."""
         place = self.builder.gep(pointer, [offset])
         signature = ir.FunctionType(ir.VoidType(), [place.type, INT32, INT32, INT32])
         function = cgutils.get_or_insert_function(
             self.builder.module, signature, "llvm.prefetch.p0"
         )
-        read, keep, data = INT32(0), INT32(3), INT32(1)
+        read, keep, data = INT32(0), INT32(4 - level), INT32(1)
         self.builder.call(function, [place, read, keep, data])
 
     @property

@@ -9,8 +9,7 @@ registers, which reaches the rate of fused multiply-adds that the processor has:
 
 import numpy as np
 
-from ._blocks import stay_apart
-from ._lanes import INT64, kernel, lane_count_of, micro_kernel, vector_bits
+from .kernels import INT64, kernel, lane_count_of, micro_kernel, stay_apart, vector_bits
 
 # Rows and vectors of the tile in registers: 16 sums, a row of the right operand and a
 # number of the left one. Two loads go with each multiply-add; more rows would need

@@ -1,71 +1,23 @@
 """Rows of numbers in memory: checked, scaled, transposed, brought into the cache.
 
 Loops that Numba would not vectorise well, because it allows for negative indices, or
-at all. As in `_products`, arrays are one-dimensional, with offsets and steps of rows.
+at all. As in `products`, arrays are one-dimensional, with offsets and steps of rows.
 """
-
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
-from numba.extending import intrinsic
 
-from ._lanes import (
-    FLAGS,
+from .kernels import (
     INT32,
     INT64,
-    INTERPRETED,
     Value,
+    inner,
     lane_count_of,
     micro_kernel,
+    stay_apart,
+    stay_small,
 )
-
-# Bytes of a cache line.
-LINE = 64
-
-# No entries for Python and C: the code that unpacks tuples of arrays would take longer
-# to compile than the functions.
-BARE: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-
-
-def inner(function: Callable) -> Any:
-    """Compile a function that only kernels call, as part of them."""
-    return njit(nogil=True, fastmath=FLAGS, error_model="numpy", **BARE)(function)
-
-
-def _apart():
-    """Keep this function out of its callers: each copy would be compiled anew."""
-
-
-def _apart_and_small():
-    """`_apart`, and do not unroll its loops."""
-
-
-@intrinsic
-def _typed_apart(_context):
-    return _attributes("noinline")
-
-
-@intrinsic
-def _typed_apart_and_small(_context):
-    return _attributes("noinline", "optsize")
-
-
-def _attributes(*names: str) -> tuple:
-    """Return what gives these attributes of LLVM to the function that calls."""
-
-    def generate(context, builder, *_):
-        for name in names:
-            builder.function.attributes.add(name)
-        return context.get_dummy_value()
-
-    return types.void(), generate
-
-
-stay_apart: Any = _apart if INTERPRETED else _typed_apart
-stay_small: Any = _apart_and_small if INTERPRETED else _typed_apart_and_small
+from .memory import LINE
 
 
 def _plain_zero_of(array, at, step, m, n):
