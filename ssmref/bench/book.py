@@ -2,6 +2,7 @@
 
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -90,9 +91,13 @@ class Book:
             append(self.path, record)
 
     def predicted(self, point: Point) -> float:
-        """Return the least seconds of a point, from the next shorter one."""
+        """Return the least seconds of a point, from the next shorter one.
+
+        Calls that were timed say more than the one that memory is measured of.
+        """
         start, length = self.starts.get(point.implementation, 0.0), point.task.length
-        known = self.history.get(point.series, {})
+        timed = self.history.get(replace(point, what=TIMES).series, {})
+        known = {**self.history.get(point.series, {}), **timed}
         shorter = max((n for n in known if n <= length), default=None)
         if shorter is None:
             return start

@@ -6,7 +6,8 @@ stream. It ends when its orders end: also when the process that gives them dies.
 
 - ``{"do": "resolve", "names": [...], "tasks": [...]}``: who takes part in which task;
 - ``{"do": "prepare", "task": ..., "implementation": ...}``: verify, make the inputs,
-  verify a result at full size, warm up;
+  verify a result at full size, warm up; an order may have what another process found
+  at "small" sizes and on the "core" cases;
 - ``{"do": "go"}``: one sample of what was prepared;
 - ``{"do": "memory", "task": ..., "call": true}``: verify, and measure one call.
 """
@@ -59,14 +60,14 @@ class Server:
         self.latest, self.verified, self.copies = 0.0, 0.0, 1
         self.working = False
         self.check = NOTHING
-        self.core: dict[str, Any] | None = None
+        self.found: dict[str, dict[str, Any]] = {}
 
     def answer(self, order: Order) -> Answer:
         """Do what the order says."""
         try:
             return getattr(self, f"do_{order['do']}")(order)
         except DroppedError as dropped:
-            return {**dropped.answer, "check": encoded(self.check), **self._found()}
+            return {**dropped.answer, "check": encoded(self.check), **self.found}
 
     def do_resolve(self, order: Order) -> Answer:
         """Return for each task who takes part, and what they predict to hold."""
@@ -150,18 +151,27 @@ class Server:
         task, dtype = restore(order["task"]), np.dtype(order["dtype"])
         contender = _chosen(task, order)
         self._step("verifying")
-        self._judge(contender, lambda: task.check_small(contender, dtype))
-        if order.get("core") is None:
-            found = self._attempt(
-                contender, lambda: task.check_core(contender, dtype) or NOTHING
-            )
-            self.core = encoded(found)
-        else:
-            found = decoded(order["core"])
-        self._judge(contender, lambda: found)
+        self._once("small", order, contender, task.check_small, dtype)
+        self._once("core", order, contender, task.check_core, dtype)
         self.verified, self.working = time.monotonic(), True
         self._step("making inputs")
         return task, contender, dtype
+
+    def _once(
+        self,
+        name: str,
+        order: Order,
+        contender: Contender,
+        check: Callable[[Contender, np.dtype], Check | None],
+        dtype: np.dtype,
+    ) -> None:
+        """Judge what does not depend on the length, unless the order has the result."""
+        if order.get(name) is None:
+            found = self._attempt(contender, lambda: check(contender, dtype) or NOTHING)
+            self.found[name] = encoded(found)
+        else:
+            found = decoded(order[name])
+        self._judge(contender, lambda: found)
 
     def _judge(self, contender: Contender, step: Callable[[], Check]) -> None:
         found = self._attempt(contender, step)
@@ -184,11 +194,8 @@ class Server:
             "note": contender.note,
             "check": encoded(self.check),
             "pinned": self.pinned,
-            **self._found(),
+            **self.found,
         }
-
-    def _found(self) -> Answer:
-        return {"core": self.core} if self.core else {}
 
     def _limit(self, threads: int) -> None:
         self.pinned = self.held.enter_context(limited(threads))

@@ -15,7 +15,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("numpy", "numba", "llvmlite", "scipy", "torch", "jax", "jaxlib", "mambapy")
+PACKAGES = (
+    *("numpy", "numba", "llvmlite", "scipy"),
+    *("torch", "transformers", "jax", "jaxlib", "mambapy"),
+)
 # Those that decide how wide vectors are.
 _ISA = re.compile(r"sse4_2|avx\w*|fma|f16c|amx\w*|asimd\w*|sve\w*|neon")
 _CPU = Path("/sys/devices/system/cpu")

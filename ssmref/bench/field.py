@@ -15,6 +15,8 @@ from .workloads import Workload
 from .yardsticks import scan
 
 LIBRARIES = ("torch", "mambapy", "jax")
+# Those that have whole blocks only.
+OF_BLOCKS = ("transformers",)
 
 
 @dataclass(frozen=True)
@@ -43,8 +45,9 @@ def resolve(
 def check_name(name: str) -> None:
     """Raise ValueError for a name that can never stand for anybody."""
     kind, _, rest = name.partition(":")
-    known = [*(f"peer:{x}" for x in LIBRARIES), "yardstick:c"]
-    if kind == "peer" and rest and rest.partition(":")[0] not in LIBRARIES:
+    libraries = (*LIBRARIES, *OF_BLOCKS)
+    known = [*(f"peer:{x}" for x in libraries), "yardstick:c"]
+    if kind == "peer" and rest and rest.partition(":")[0] not in libraries:
         raise ValueError(f"{name!r} is unknown; bundled are: {', '.join(known)}")
     if kind == "yardstick" and rest and rest.partition(":")[0] != "c":
         raise ValueError(f"{name!r} is unknown; bundled are: {', '.join(known)}")

@@ -50,6 +50,11 @@ class Point:
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
 
     @property
+    def breadth(self) -> str:
+        """The sizes that are no length."""
+        return _breadth(self.task.sizes)
+
+    @property
     def series(self) -> str:
         """What is the same for points that differ in their length alone."""
         task = self.task
@@ -60,8 +65,11 @@ def series(
     what: str, implementation: str, op: str, form: str, sizes: Mapping[str, int]
 ) -> str:
     """Return the name of what a point's time is predicted from."""
-    rest = sorted((n, s) for n, s in sizes.items() if n not in _LENGTHS)
-    return json.dumps([what, implementation, op, form, rest])
+    return json.dumps([what, implementation, op, form, _breadth(sizes)])
+
+
+def _breadth(sizes: Mapping[str, int]) -> str:
+    return json.dumps(sorted((n, s) for n, s in sizes.items() if n not in _LENGTHS))
 
 
 @cache

@@ -62,14 +62,15 @@ def measure(
     triad_bytes: int | None = None,
     gemm_sizes: tuple[int, ...] = _GEMM_SIZES,
     seconds: float = _SAMPLE_SECONDS,
+    dtypes: tuple[str, ...] = ("float32", "float64"),
 ) -> Iterator[Rate]:
-    """Yield every rate that can be measured here.
+    """Yield every rate that can be measured here, products in these dtypes.
 
     Each array of the triad is four times the largest cache unless it is said.
     """
     size = triad_bytes or 4 * last_cache_bytes()
     yield from _triads(threads, repeats, size)
-    for dtype in (np.dtype(np.float32), np.dtype(np.float64)):
+    for dtype in map(np.dtype, dtypes):
         yield _gemm(dtype, repeats, gemm_sizes)
         yield from _multiply_adds(dtype, threads, repeats, seconds)
     yield _exp_numpy(threads, repeats, seconds)
@@ -248,7 +249,7 @@ def _own_kernel() -> Any:
     numba = import_module("numba")
     if os.environ.get("NUMBA_DISABLE_JIT", "0") != "0":
         raise ImportError("Numba does not compile")
-    exp = import_module("ssmref.cpu._math").exp
+    exp = import_module("ssmref.cpu.toolkit.elementary").exp
 
     @numba.njit(parallel=True)
     def kernel(x, y, loops):

@@ -43,7 +43,7 @@ def title(found: Sequence[Measurement]) -> str:
     """Return the workload, the limit and what sets it."""
     m = found[0]
     threads = "1 thread" if m.threads == 1 else f"{m.threads} threads"
-    best = f"; limit {_ms(m.limit.seconds)} ms by {m.limit.binding}"
+    best = f"; limit {milliseconds(m.limit.seconds)} ms by {m.limit.binding}"
     note = f" ({m.workload.note})" if m.workload.note else ""
     return f"{m.workload.id}{note}, {m.dtype}, {threads}{best if m.limit.parts else ''}"
 
@@ -55,8 +55,8 @@ def cells(m: Measurement, found: Sequence[Measurement]) -> tuple[str, ...]:
     low, high = m.samples.quartiles
     verdict = f"pass {m.check.ratio:.2g}" if m.check else "-"
     return (
-        _ms(m.samples.median),
-        f"{_ms(low)}-{_ms(high)}",
+        milliseconds(m.samples.median),
+        f"{milliseconds(low)}-{milliseconds(high)}",
         _ratio(m, best_peer(found)),
         _ratio(m, yardstick(found)),
         f"{100 * m.limit.seconds / m.samples.median:.0f}" if m.limit.parts else "-",
@@ -68,7 +68,7 @@ def _ratio(m: Measurement, other: Measurement | None) -> str:
     return f"{_median(m) / _median(other):.3g}" if other else "-"
 
 
-def _ms(seconds: float) -> str:
+def milliseconds(seconds: float) -> str:
     """Return milliseconds in three digits at least."""
     value = 1e3 * seconds
     if value >= 100:

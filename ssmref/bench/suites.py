@@ -15,7 +15,11 @@ if TYPE_CHECKING:
     from .task import OpTask, Task
 
 # Beyond this many tokens the result is verified on so many of the first ones.
-_SAMPLED = 1024
+_SAMPLED = 256
+# Heads of 64 channels: those of models of 130 million parameters have so many channels
+# inside of their Mamba layers, and half of them outside.
+_HEADS = 24
+_QUICK_HEADS = 12
 # Sequences that are longer than what an op can hold are not lengths.
 LONGEST = 2**30
 
@@ -41,7 +45,9 @@ class Suite:
 
     `times` and `memory` are the sources of the tasks of which these are measured;
     `lengths` are those without ``--seq-lens``; `budget`, `limit` and `warm_up` are
-    seconds, of all, of one point, and of its calls before it is timed.
+    seconds, of all, of one point, and of its calls before it is timed; the rates of the
+    machine are measured `rate_repeats` times. A `brief` suite shows one table in the
+    end, not one for each task.
     """
 
     name: str
@@ -53,6 +59,9 @@ class Suite:
     limit: float = 120.0
     rounds: int = 11
     warm_up: float = 2.0
+    impls: str = "cpu,peer"
+    rate_repeats: int = 7
+    brief: bool = False
 
     def wanted(self, choice: Choice) -> "list[tuple[Task, str]]":
         """Return what the user chose: tasks, and what is measured of them."""
@@ -78,33 +87,45 @@ def _tasks(sources: tuple[str, ...], choice: Choice) -> "Iterator[Task]":
 
 
 def op_tasks(choice: Choice) -> "Iterator[OpTask]":
-    """Yield the ops that mix tokens, at the widths of published models."""
+    """Yield the ops that mix tokens, all as wide as in models of 130M."""
+    return _op_tasks(choice, _HEADS, "inner width of models of 130M")
+
+
+def quick_tasks(choice: Choice) -> "Iterator[OpTask]":
+    """Yield the same ops at half of the width, without MIMO."""
+    every = _op_tasks(choice, _QUICK_HEADS, "width of models of 130M")
+    return (task for task in every if task.op != "mamba3.mimo")
+
+
+def quick_memory_tasks(choice: Choice) -> "Iterator[OpTask]":
+    """Yield those of a middle and of the longest sequence."""
+    two = {choice.lengths[len(choice.lengths) // 2], choice.lengths[-1]}
+    return (task for task in quick_tasks(choice) if task.length in two)
+
+
+def _op_tasks(choice: Choice, heads: int, note: str) -> "Iterator[OpTask]":
     from dataclasses import replace
 
     from .task import OpTask
     from .workloads import FEW, MAMBA1, MAMBA2, MAMBA3, MIMO
 
-    heads = {"heads": 24, "headdim": 64}
-    first = {"length": 512, "heads": 2, "kv_heads": 2}
+    own = {"heads": heads}
+    channels = {"channels": heads * MAMBA2["headdim"]}
+    first = {"length": _SAMPLED, "heads": 2, "kv_heads": 2}
     rows = (
-        ("mamba1.selective_scan", MAMBA1, {"channels": 32}, {"channels": 2}),
-        ("mamba2.ssd", MAMBA2, {"heads": 3}, {"heads": 1}),
-        ("mamba3.siso", MAMBA3, {"heads": 3}, {"heads": 1}),
-        ("mamba3.mimo", MIMO, {"heads": 3}, {"heads": 1}),
-        ("attention.attention", heads, {"heads": 3}, first),
+        ("mamba1.selective_scan", MAMBA1 | channels, {"channels": 32}, {"channels": 2}),
+        ("mamba2.ssd", MAMBA2 | own, {"heads": 3}, {"heads": 1}),
+        ("mamba3.siso", MAMBA3 | own, {"heads": 3}, {"heads": 1}),
+        ("mamba3.mimo", MIMO | own, {"heads": 3}, {"heads": 1}),
+        ("attention.attention", own | {"headdim": 64}, {"heads": 3}, first),
     )
     for op, width, smaller, sample in rows:
         small = {**width, **FEW, **smaller}
-        task = OpTask(op, "scaling", "as wide as models of 130M", {}, small, sample)
+        task = OpTask(op, "scaling", note, {}, small, sample)
         for length in choice.lengths:
             cut = {"length": _SAMPLED, **sample} if length > _SAMPLED else sample
             sizes = {"batch": choice.batch, "length": length, **width}
             yield replace(task, sizes=sizes, sample=cut)
-
-
-def quick_tasks(choice: Choice) -> "Iterator[Task]":
-    """Yield the blocks of which there are enough for a first look."""
-    return (t for t in _tasks(_BLOCKS, choice) if t.op != "block.mamba3_mimo")
 
 
 _OPS, _BLOCKS = ("suites:op_tasks",), ("blocks:block_tasks",)
@@ -123,13 +144,18 @@ def _suite(name: str, purpose: str, lengths: str, *sources: str) -> Suite:
 
 _EVERY = (
     Suite(
-        *("quick", "A first look in two minutes.", "256,1K,4K"),
+        *("quick", "A first look in a minute: attention and three Mambas."),
+        "256,1K,2K,4K,8K",
         times=("suites:quick_tasks",),
-        memory=("suites:quick_tasks",),
-        budget=100.0,
-        limit=20.0,
+        memory=("suites:quick_memory_tasks",),
+        # Enough for a machine that is four times as slow as usual ones.
+        budget=240.0,
+        limit=60.0,
         rounds=5,
-        warm_up=0.5,
+        warm_up=0.3,
+        impls="cpu,peer:torch:sdpa",
+        rate_repeats=3,
+        brief=True,
     ),
     _suite(
         *("scaling", "Time and memory against the length of the sequence."),

@@ -21,6 +21,7 @@ _SHARE_OF_MEMORY = 0.8
 PROCESS_BYTES = 300_000_000
 # A sample that was expected to take no longer than this is never cut short.
 _GRACE_SECONDS = 1.0
+JUDGED_ONCE = ("small", "core")
 _DIED = "its process ended while it was looked for"
 
 
@@ -79,7 +80,10 @@ class Sweep:
         self.on_progress = on_progress
         self.total = self.done = 0
         self.current = ""
-        self.core: dict[tuple[str, ...], dict[str, Any]] = {}
+        # Libraries that a name like "peer" stands for and that are not installed.
+        self.missing: list[str] = []
+        # What no process has to judge again, by `_judged`.
+        self.known: dict[tuple[str, ...], dict[str, Any]] = {}
 
     def run(
         self, wanted: Iterable[tuple[Task, str]], names: Iterable[str]
@@ -114,9 +118,17 @@ class Sweep:
                 for name, own in zip(names, alone, strict=True)
             ]
             found = [list(chain(*own)) for own in zip(*parts, strict=True)]
+        every = [{entry["name"]: entry for entry in own} for own in found]
+        implied = {
+            name
+            for own in every
+            for name, entry in own.items()
+            if "absent" in entry and name.startswith("peer:") and name not in names
+        }
+        self.missing = sorted(implied)
         return [
-            [_point(task, entry) for entry in {e["name"]: e for e in own}.values()]
-            for task, own in zip(tasks, found, strict=True)
+            [_point(task, e) for name, e in own.items() if name not in implied]
+            for task, own in zip(tasks, every, strict=True)
         ]
 
     def _resolve(
@@ -179,7 +191,7 @@ class Sweep:
 
     def _limit(self, point: Point, before: int = 0) -> float:
         """Return the seconds that a point may take; so many others are under way."""
-        first = _judged(point) not in self.core
+        first = _judged(point, "core") not in self.known
         left = self.total - self.done - before
         return self.limits.budget.limit(left, first=first)
 
@@ -203,30 +215,38 @@ class Sweep:
         self, child: Child, point: Point, do: str, limit: float, **more: Any
     ) -> tuple[dict[str, Any], Finding | None]:
         """Give the first order of a point; return the answer, or why there is none."""
-        judged = _judged(point)
         order = {
             "do": do,
             "task": describe(point.task),
             "implementation": point.implementation,
             "dtype": str(self.setting.dtype),
             "threads": self.setting.threads,
-            "core": self.core.get(judged),
+            **self._known(point),
             **more,
         }
-        first = judged not in self.core
+        first = order["core"] is None
         try:
             answer = child.ask(order, limit)
         except ChildError as error:
             return {}, _ended(point, error, child)
         if first:
             self.limits.budget.compiled(child.started or 0.0)
-        if answer.get("core"):
-            self.core[judged] = answer["core"]
+        own = {_judged(point, name): answer.get(name) for name in JUDGED_ONCE}
+        self.known |= {judged: found for judged, found in own.items() if found}
         if "dropped" in answer:
             check = decoded(answer["check"])
             words = answer["reason"], answer["note"]
             return answer, Finding(point, answer["dropped"], *words, check)
         return answer, None
+
+    def _known(self, point: Point) -> dict[str, Any]:
+        """Return what a child need not judge again.
+
+        Small sizes also warm up: the one call that memory is measured of must not be
+        the first of its process.
+        """
+        names = JUDGED_ONCE if point.what == TIMES else ("core",)
+        return {name: self.known.get(_judged(point, name)) for name in names}
 
     def _times(self, points: list[Point]) -> Iterator[Finding]:
         """Yield who drops out at once, then those who were timed side by side."""
@@ -317,10 +337,11 @@ class Sweep:
         self.on_progress(Progress(text, self.done, self.total, left))
 
 
-def _judged(point: Point) -> tuple[str, ...]:
-    """Return what the core cases are judged once for."""
+def _judged(point: Point, name: str) -> tuple[str, ...]:
+    """Return what is judged once: core cases for an op, small sizes for a series."""
     task = point.task
-    return point.implementation, task.kind, task.op, task.form
+    rest = point.breadth if name == "small" else ""
+    return name, point.implementation, task.kind, task.op, task.form, rest
 
 
 def _point(task: Task, entry: dict[str, Any]) -> Point:

@@ -69,12 +69,16 @@ class Sample:
     workload: Workload
     case: Case
     expected: Truth
+    # So many of the last tokens, with the final state; else the first ones.
+    last: int = 0
 
     @property
     def place(self) -> str:
         """What is sampled, in words."""
         cut = self.workload.sample.items()
         words = [f"{n} {_WORDS[axis]}" for axis, n in cut if axis in _WORDS]
+        if self.last:
+            return f"final state, the last {self.last} tokens"
         return f"timed result, {', '.join(words)}" if words else "timed result"
 
 
@@ -90,7 +94,7 @@ _WORDS = {
 def sample(workload: Workload, arguments: Mapping[str, Any], dtype: np.dtype) -> Sample:
     """Compute golden on the part of the arguments that the sample depends on."""
     op, cut = OPS[workload.op], workload.sample
-    own = {name: _cut_input(op.name, name, a, cut) for name, a in arguments.items()}
+    own = {name: cut_input(op.name, name, a, cut) for name, a in arguments.items()}
     case = Case(op.name, "bench", "sample", "", lambda _: own, "bench")
     # Past the cache of truths: its cases are known by their ids, and this one is large.
     return Sample(workload, case, truth.__wrapped__(case, dtype))
@@ -98,13 +102,15 @@ def sample(workload: Workload, arguments: Mapping[str, Any], dtype: np.dtype) ->
 
 def check_sample(contender: Contender, sample: Sample, got: Outputs) -> Check:
     """Judge what a contender returned at full size, by a sample of it."""
-    op, cut = sample.case.op, sample.workload.sample
+    op, cut = sample.case.op, dict(sample.workload.sample)
+    if sample.last:
+        cut["length"] = sample.last
     axes = {name: _axes(op, name, array) for name, array in got.items()}
     kept = {
-        name: _cut(array, axes[name], cut)
+        name: _cut(array, axes[name], cut, from_end=bool(sample.last))
         for name, array in got.items()
         # Where time is cut, the last states are not those of the sample.
-        if "length" not in cut or "length" in axes[name]
+        if sample.last or "length" not in cut or "length" in axes[name]
     }
     return _judged(contender, sample.case, sample.expected, kept, sample.place)
 
@@ -155,26 +161,31 @@ def _axes(op: str, name: str, array: np.ndarray) -> list[str]:
     return output_axes(OPS[op], name, array.ndim)
 
 
-def _cut_input(op: str, name: str, value: Any, cut: Mapping[str, int]) -> Any:
+def cut_input(op: str, name: str, value: Any, cut: Mapping[str, int]) -> Any:
     """Return a copy of the entries that are left, see `_cut`."""
     if fields := getattr(value, "_fields", ()):
         parts = zip(fields, value, strict=True)
-        return type(value)(*(_cut_input(op, f"{name}.{f}", a, cut) for f, a in parts))
+        return type(value)(*(cut_input(op, f"{name}.{f}", a, cut) for f, a in parts))
     if not isinstance(value, np.ndarray):
         return value
     return _cut(value, input_axes(OPS[op], name, value.ndim), cut).copy()
 
 
-def _cut(array: np.ndarray, words: list[str], cut: Mapping[str, int]) -> np.ndarray:
-    """Return the first tokens, and the last of all other axes that are cut.
+def _cut(
+    array: np.ndarray,
+    words: list[str],
+    cut: Mapping[str, int],
+    *,
+    from_end: bool = False,
+) -> np.ndarray:
+    """Return the first tokens, or the last ones; the last of all other axes.
 
     Later tokens depend on earlier ones; with other axes mistakes lie in what is left
     over at their ends.
     """
-    return array[tuple(_part(word, cut.get(word)) for word in words)]
+    first = () if from_end else ("length",)
+    return array[tuple(_part(cut.get(w), first=w in first) for w in words)]
 
 
-def _part(word: str, count: int | None) -> slice:
-    if count is None or word == "length":
-        return slice(count)
-    return slice(-count, None)
+def _part(count: int | None, *, first: bool) -> slice:
+    return slice(count) if count is None or first else slice(-count, None)

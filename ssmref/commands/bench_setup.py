@@ -32,14 +32,14 @@ def thread_count(threads: int | None) -> int:
     return threads or usable_cpus()
 
 
-def measured_rates(threads: int) -> "Rates":
-    """Measure the machine."""
+def measured_rates(threads: int, **choice: Any) -> "Rates":
+    """Measure the machine; the choice is that of `ssmref.bench.rates.measure`."""
     from ..bench import rates
 
     say = Line()
     found: Rates = {}
     say("rates of the machine")
-    for rate in rates.measure(threads):
+    for rate in rates.measure(threads, **choice):
         found[rate.name] = rate
         say(f"rates of the machine: {rate.name}")
     say.done()

@@ -1,7 +1,6 @@
 """The commands ``ssmref bench quick``, ``scaling`` and so on: one per suite."""
 
 import sys
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,18 +11,16 @@ import click
 from ..bench.budget import as_text, seconds_of
 from ..bench.suites import SUITES, Choice, Suite, parse_lengths
 from .bench_setup import begin, check_names, measured_rates, thread_count
+from .bench_shown import Shown
 from .choice import check_known
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from ..bench.book import Book
-    from ..bench.points import Finding, Setting
-    from ..bench.sweep import Limits, Progress
+    from ..bench.sweep import Limits
     from ..bench.task import Task
 
 SHORT = {"cpu": "ssmref.cpu", "golden": "ssmref.golden", "gpu": "ssmref.gpu"}
-IMPLS, OUT = "cpu,peer", "bench_results"
+OUT = "bench_results"
 
 
 @dataclass(frozen=True)
@@ -82,7 +79,7 @@ def _options(suite: Suite) -> list[click.Parameter]:
         _text("--seq-lens", "LENGTHS", _LENGTHS_HELP.format(suite.lengths)),
         _text("--ops", "OPS", "Only these ops, separated by commas.", ""),
         _text("--blocks", "BLOCKS", "Only these blocks, separated by commas.", ""),
-        _text("--impls", "NAMES", _IMPLS_HELP.format(IMPLS), IMPLS),
+        _text("--impls", "NAMES", _IMPLS_HELP.format(suite.impls), suite.impls),
         click.Option(
             ["--dtype"],
             type=click.Choice(("float32", "float64")),
@@ -146,7 +143,7 @@ def run(suite: Suite, wishes: Wishes) -> None:
         book = _book(suite, wishes, count, path)
         begun = begin(path, book.setting.rates, count, done)
     book.environment_id = begun
-    shown = _Shown(console, book.setting)
+    shown = Shown(console, book.setting, brief=suite.brief)
     limits = _limits(suite, wishes, budget)
     sweep = Sweep(book.setting, limits, book, on_progress=shown.progress)
     try:
@@ -154,9 +151,10 @@ def run(suite: Suite, wishes: Wishes) -> None:
             shown.show(found, sweep.done, sweep.total)
     finally:
         shown.close()
-    console.print(shown.summary(sweep.total), highlight=False, soft_wrap=True)
-    console.print(f"records: {path}", highlight=False, soft_wrap=True)
-    sys.exit(shown.status())
+    shown.end(sweep.total, sweep.missing)
+    for line in (f"records: {path}", f"a report of them: ssmref report {path}"):
+        console.print(line, highlight=False, soft_wrap=True)
+    sys.exit(shown.status(sweep.total))
 
 
 def _names(given: str) -> tuple[str, ...]:
@@ -219,7 +217,9 @@ def _book(suite: Suite, wishes: Wishes, threads: int, path: Path) -> "Book":
         Book(path, Setting(suite.name, dtype, threads, {}))
     except RecordError as error:
         raise click.UsageError(f"--out: {error}; --fresh begins a new file") from error
-    return Book(path, Setting(suite.name, dtype, threads, measured_rates(threads)))
+    more = {"repeats": suite.rate_repeats, "dtypes": (wishes.dtype,)}
+    rates = measured_rates(threads, **more)
+    return Book(path, Setting(suite.name, dtype, threads, rates))
 
 
 def _limits(suite: Suite, wishes: Wishes, budget) -> "Limits":
@@ -233,88 +233,3 @@ def _limits(suite: Suite, wishes: Wishes, budget) -> "Limits":
         available_bytes=environment.available_bytes,
         warm_up=suite.warm_up,
     )
-
-
-class _Shown:
-    """What a sweep shows: a bar on a terminal, else a line per point; then tables."""
-
-    def __init__(self, console: "Console", setting: "Setting"):
-        from rich.console import Console
-        from rich.progress import MofNCompleteColumn, Progress, TextColumn
-
-        self.console, self.setting = console, setting
-        self.counts: Counter[str] = Counter()
-        terminal = Console(stderr=True)
-        self.plain = not terminal.is_terminal
-        # Drawn when something happens, not while something is timed.
-        self.bar = Progress(
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[left]}"),
-            TextColumn("{task.description}", markup=False),
-            console=terminal,
-            auto_refresh=False,
-            transient=True,
-            disable=self.plain,
-        )
-        self.task = self.bar.add_task("", total=None, left="")
-        self.bar.start()
-
-    def progress(self, now: "Progress") -> None:
-        """Say what goes on."""
-        left = "" if now.left is None else f"{as_text(now.left)} left,"
-        fields = {"completed": now.done, "total": now.total, "left": left}
-        self.bar.update(self.task, description=now.words, **fields)
-        self.bar.refresh()
-
-    def show(self, found: "list[Finding]", done: int, total: int) -> None:
-        """Show what was found at one task."""
-        from ..bench import memory_report, report
-        from ..bench.points import TIMES
-
-        self.counts.update(finding.status for finding in found)
-        if self.plain:
-            for line in _plain(found, done, total):
-                click.echo(line, err=True)
-        if found[0].point.what == TIMES:
-            rows = [self.setting.measurement(finding) for finding in found]
-            table, notes = report.table(rows), report.notes(rows)
-        else:
-            table = memory_report.memory_table(found, self.setting)
-            notes = memory_report.memory_notes(found, self.setting)
-        self.bar.stop()  # the tables go where the bar was
-        self.console.print(table)
-        for note in notes:
-            self.console.print(note, soft_wrap=True, highlight=False, markup=False)
-        self.console.print()
-        self.bar.start()
-
-    def close(self) -> None:
-        """Take the bar away."""
-        self.bar.stop()
-
-    def summary(self, total: int) -> str:
-        """Say how many points there are of each kind."""
-        before = total - sum(self.counts.values())
-        parts = [f"{count} {status}" for status, count in self.counts.items()]
-        if before:
-            words = "recorded before; --fresh measures them again"
-            parts.append(f"{before} {words}")
-        return f"{total} points: {', '.join(parts) or 'none'}"
-
-    def status(self) -> int:
-        """Return 1 where nothing was measured or somebody failed."""
-        failed = self.counts["wrong"] + self.counts["crashed"]
-        nothing = self.counts and not self.counts["measured"]
-        return 1 if failed or nothing else 0
-
-
-def _plain(found: "list[Finding]", done: int, total: int) -> Iterator[str]:
-    for number, finding in enumerate(found, done - len(found) + 1):
-        point = finding.point
-        words = finding.reason or finding.status
-        if finding.samples:
-            words = f"{1e3 * finding.samples.median:.3g} ms"
-        yield (
-            f"[{number}/{total}] {point.task.id}, {point.implementation}, "
-            f"{point.what}: {words}"
-        )

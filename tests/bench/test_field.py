@@ -62,6 +62,9 @@ def test_unknown_names_are_refused(name):
         check_name(name)
 
 
-@pytest.mark.parametrize("name", ["peer", "peer:torch:loop", "yardstick", "my.package"])
+@pytest.mark.parametrize(
+    "name",
+    ["peer", "peer:torch:loop", "peer:transformers", "yardstick", "my.package"],
+)
 def test_known_names_are_accepted(name):
     check_name(name)

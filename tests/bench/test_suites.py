@@ -15,6 +15,7 @@ from ssmref.bench.suites import SUITES, Choice, Suite, op_tasks, parse_lengths
 from ssmref.bench.task import describe, restore
 from ssmref.commands import bench_suites
 from ssmref.commands.bench import bench
+from ssmref.commands.bench_shown import Shown
 
 KIBI, MEBI = 2**10, 2**20
 FLOAT32 = np.dtype(np.float32)
@@ -110,7 +111,7 @@ def test_only_what_was_named_takes_part():
 def toys(monkeypatch, rates):
     """Return what invokes a suite of toys, on a machine of made-up rates."""
     made = monkeypatch.setattr
-    made(rates_module, "measure", lambda _: iter(rates.values()))
+    made(rates_module, "measure", lambda *_, **__: iter(rates.values()))
     tasks = lambda choice: (Toy(sizes={"length": n}) for n in choice.lengths)  # noqa: E731
     made(suites, "toy_tasks", tasks, raising=False)
     own = ("suites:toy_tasks",)
@@ -236,12 +237,12 @@ def test_a_bar_is_drawn_on_a_terminal_only(monkeypatch, capsys, rates):
     from ssmref.bench.sweep import Progress
 
     monkeypatch.setenv("TTY_COMPATIBLE", "1")
-    shown = bench_suites._Shown(Console(), Setting("toys", FLOAT32, 1, rates))
+    shown = Shown(Console(), Setting("toys", FLOAT32, 1, rates))
     shown.progress(Progress("toy.double/l8: round 1 of 3", 4, 12, 75.0))
     shown.close()
     assert "4/12" in capsys.readouterr().err
     monkeypatch.setenv("TTY_COMPATIBLE", "0")
-    plain = bench_suites._Shown(Console(), Setting("toys", FLOAT32, 1, rates))
+    plain = Shown(Console(), Setting("toys", FLOAT32, 1, rates))
     plain.progress(Progress("toy.double/l8: round 1 of 3", 4, 12, 75.0))
     plain.close()
     assert capsys.readouterr().err == ""

@@ -12,6 +12,8 @@ from .sources import Run
 # The byte model is said to hold up to here.
 AGREEMENT = 0.1
 OURS = "ssmref.cpu"
+# A step is told from the growth around it and from noise by no less than these.
+_FEWEST_LENGTHS, _FEWEST_SAMPLES = 4, 7
 _ITEM = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
 
 
@@ -161,13 +163,14 @@ def cache_steps(run: Run, times: Sequence[Series[Timing]]) -> Iterator[CacheStep
     Caches are passed where the data of a call, its inputs and outputs, become larger.
     """
     for series in times:
-        sizes = {t.subject.length: _data(t) for t in series.points if t.samples}
+        enough = [t for t in series.points if len(t.samples) >= _FEWEST_SAMPLES]
+        sizes = {t.subject.length: _data(t) for t in enough}
         lengths = sorted(n for n in sizes if n is not None)
         curve = series.curve(seconds)
         caches = run.environments[series.subject.environment]["caches"]
         for name, size in caches.items():
             for a, b in pairwise(lengths):
-                if sizes[a] <= size < sizes[b] and len(lengths) > 3:
+                if sizes[a] <= size < sizes[b] and len(lengths) >= _FEWEST_LENGTHS:
                     yield CacheStep(series.subject, name, size, step(curve, a, b))
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .. import records
+from .. import environment, records
 from .points import Memory, Subject, Timing, memory, timing
 
 # What makes two machines comparable; versions and threads may differ on one machine.
@@ -40,17 +40,23 @@ class Run:
         return [found.subject for found in (*self.timings, *self.memories)]
 
 
-def machine(environment: Mapping[str, Any]) -> str:
+def machine(details: Mapping[str, Any]) -> str:
     """Return a text that two environments share if they are of one kind of machine."""
-    kept = {name: environment.get(name) for name in _MACHINE}
-    kept["memory"] = round((environment.get("memory") or 0) / 2**30)
+    kept = {name: details.get(name) for name in _MACHINE}
+    kept["memory"] = round((details.get("memory") or 0) / 2**30)
     digest = hashlib.sha256(json.dumps(kept, sort_keys=True).encode())
     return digest.hexdigest()[:12]
 
 
 def latest(root: Path) -> Path:
-    """Return the folder of the latest run below `root`, by day, then by change."""
-    folders = {path.parent for path in root.rglob("*.jsonl")}
+    """Return the folder of the latest run below `root`, by day, then by change.
+
+    Runs of this machine come before all others: records of other machines may be newer
+    by their clocks.
+    """
+    own = root / environment.machine_slug()
+    every = list(own.rglob("*.jsonl")) or root.rglob("*.jsonl")
+    folders = {path.parent for path in every}
     if not folders:
         raise SourceError(f"{root} holds no records; ssmref bench writes them")
     return max(folders, key=_age)

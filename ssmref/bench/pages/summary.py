@@ -1,7 +1,8 @@
 """What a run shows, in sentences that are written from its figures."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 from .findings import (
     OURS,
@@ -33,6 +34,8 @@ from .words import (
 
 # A power that is known no better than this says little.
 LOOSE = 0.25
+# A machine with so much load by CPU disturbs what is timed; so do unstable times.
+BUSY, UNSTABLE_SHARE = 0.5, 0.25
 
 
 def title(run: Run) -> str:
@@ -48,6 +51,7 @@ def summary(run: Run) -> list[str]:
     found = list(growths(times, bytes_))
     return [
         *_counts(run),
+        *_care(run),
         *_crossings([o for o in crossed if _spoken_of(run, o.other.subject)], times),
         *_powers(run, found, "time"),
         *_powers(run, found, "memory"),
@@ -84,6 +88,33 @@ def _counts(run: Run) -> Iterator[str]:
         f"{plural(measured, 'point')} measured ({'; '.join(settings)}), every time "
         f"after its results were found right{more}."
     )
+
+
+def _care(run: Run) -> Iterator[str]:
+    """Say what makes the times uncertain, where something does."""
+    busy = [e for e in run.environments.values() if _others(e) > BUSY]
+    if busy:
+        most = max(e["load"][0] for e in busy)
+        cpus = busy[0]["cpus"]
+        yield (
+            f"The machine was busy with something else: a load of {digits(most, 2)} on "
+            f"{plural(cpus, 'CPU')} before a run. Times are to be read with care, and "
+            "measured again when it is idle."
+        )
+    timed = [t for t in run.timings if t.samples]
+    unstable = sum(bool(t.unstable) for t in timed)
+    if unstable > UNSTABLE_SHARE * len(timed):
+        yield (
+            f"{unstable} of {plural(len(timed), 'time')} have quartiles that are more "
+            "than 10 % apart: other work, few samples or a frequency that varies. More "
+            "rounds on an idle machine help."
+        )
+
+
+def _others(environment: Mapping[str, Any]) -> float:
+    """Return which part of the CPUs was busy before the run."""
+    load = environment.get("load") or [0.0]
+    return load[0] / max(environment.get("cpus") or 1, 1)
 
 
 def _crossings(found: Sequence[Overtaking], times: Sequence) -> Iterator[str]:
