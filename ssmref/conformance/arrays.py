@@ -1,5 +1,6 @@
 """Arrays of other libraries from and to NumPy, without importing any by default."""
 
+import functools
 import sys
 from collections.abc import Callable
 from importlib import import_module
@@ -7,8 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from .candidates import NotProvidedError
 from .precision import dtype_of
+
+
+class NotProvidedError(Exception):
+    """The candidate does not offer what a case needs."""
 
 
 def to_numpy(value: Any) -> np.ndarray:
@@ -51,6 +55,44 @@ def converter(to: str | Callable[[np.ndarray], Any] | None) -> Callable:
     return LIBRARIES[to]
 
 
+def on_numpy(function: Callable, to: str | Callable[[np.ndarray], Any]) -> Callable:
+    """Return a function of a library's arrays as one of NumPy's, outputs as they are.
+
+    `to` is as in `converter`. What `function` does to its arguments is done to those
+    of NumPy: a copy on a device must not hide it.
+    """
+    convert = converter(to)
+
+    @functools.wraps(function)
+    def call(*inputs: Any, **options: Any) -> Any:
+        theirs = [_converted(value, convert) for value in inputs]
+        named = {name: _converted(value, convert) for name, value in options.items()}
+        result = function(*theirs, **named)
+        for ours, after in zip(
+            (*inputs, *options.values()), (*theirs, *named.values()), strict=True
+        ):
+            _copy_changes(after, ours)
+        return result
+
+    return call
+
+
+def _converted(value: Any, convert: Callable) -> Any:
+    if hasattr(value, "_fields"):
+        return type(value)(*(_converted(part, convert) for part in value))
+    return convert(value) if isinstance(value, np.ndarray) else value
+
+
+def _copy_changes(after: Any, ours: Any) -> None:
+    if hasattr(ours, "_fields"):
+        for part, our_part in zip(after, ours, strict=True):
+            _copy_changes(part, our_part)
+    elif isinstance(ours, np.ndarray):
+        now = to_numpy(after)
+        if now.tobytes() != ours.tobytes():
+            ours[...] = now
+
+
 def _to_torch(array: np.ndarray) -> Any:
     torch = import_module("torch")
     if array.dtype.name == "bfloat16":
@@ -66,9 +108,10 @@ def _to_jax(array: np.ndarray) -> Any:
 
 
 def _to_cupy(array: np.ndarray) -> Any:
-    if array.dtype.name == "bfloat16":
-        raise NotProvidedError("cupy has no bfloat16")
-    return import_module("cupy").asarray(array)
+    cupy = import_module("cupy")
+    if array.dtype.name == "bfloat16" and int(cupy.__version__.split(".")[0]) < 14:
+        raise NotProvidedError(f"cupy {cupy.__version__} has no bfloat16; 14 has")
+    return cupy.asarray(array)
 
 
 LIBRARIES = {"torch": _to_torch, "jax": _to_jax, "cupy": _to_cupy}

@@ -2,14 +2,18 @@
 
 import inspect
 import pkgutil
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib import import_module, util
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ..ops import OPS, Op, implementation
 from . import peers
+from .arrays import NotProvidedError, converter, on_numpy
 
 if TYPE_CHECKING:
     from .programs import Program
@@ -17,10 +21,6 @@ if TYPE_CHECKING:
 
 class TargetError(Exception):
     """What the user named cannot be judged; the message says why."""
-
-
-class NotProvidedError(Exception):
-    """The candidate does not offer what a case needs."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +50,22 @@ def load(target: str, ops: Iterable[str] = ()) -> Candidate:
 
     A module offers an op by a submodule and function of the op's name
     (``mylib.mamba2.ssd``), or by a function called ``ssd`` or ``mamba2_ssd``. A single
-    function is the op of its name, or the one in `ops`. Raises TargetError.
+    function is the op of its name, or the one in `ops`. A module whose functions take
+    the arrays of a library says so for itself and all below it: ``ARRAYS = "cupy"``.
+    Raises TargetError.
     """
     module_name, _, function_name = target.partition(":")
     module = _import(module_name)
+    functions = _named(target, module, function_name, tuple(ops))
+    if arrays := _arrays_of(module):
+        functions = {op: on_numpy(f, arrays) for op, f in functions.items()}
+    return Candidate(target, functions)
+
+
+def _named(
+    target: str, module: ModuleType, function_name: str, ops: tuple[str, ...]
+) -> dict[str, Callable]:
+    """Return what the user named, by op name."""
     if not function_name:
         functions = _offers(module)
         if not functions:
@@ -61,11 +73,27 @@ def load(target: str, ops: Iterable[str] = ()) -> Candidate:
                 f"{target} offers no op; a function needs the name of one: "
                 + ", ".join(OPS)
             )
-        return Candidate(target, functions)
+        return functions
     function = getattr(module, function_name, None)
     if not callable(function):
-        raise TargetError(f"{module_name} has no function {function_name!r}")
-    return Candidate(target, {_op_of(function_name, tuple(ops)): function})
+        raise TargetError(f"{module.__name__} has no function {function_name!r}")
+    return {_op_of(function_name, ops): function}
+
+
+def _arrays_of(module: ModuleType) -> str | None:
+    """Return whose arrays a module says that it takes, after a trial."""
+    words = module.__name__.split(".")
+    packages = (".".join(words[:n]) for n in range(len(words), 0, -1))
+    said = (getattr(sys.modules.get(name), "ARRAYS", None) for name in packages)
+    arrays = next((name for name in said if name is not None), None)
+    if arrays is not None:
+        try:
+            converter(arrays)(np.zeros(1, np.float32))
+        except Exception as error:  # no such library here, or no device
+            raise TargetError(
+                f"{module.__name__} takes arrays of {arrays}: {error}"
+            ) from error
+    return arrays
 
 
 def _import(name: str) -> ModuleType:

@@ -2,6 +2,7 @@
 
 import sys
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import ml_dtypes
@@ -223,6 +224,14 @@ def test_result_that_cannot_come_is_malformed():
         flatten(OPS["layers.rms_norm"], Broken())
 
 
-def test_cupy_has_no_bfloat16():
-    with pytest.raises(NotProvidedError, match="no bfloat16"):
-        converter("cupy")(np.zeros(3, ml_dtypes.bfloat16))
+@pytest.mark.parametrize(("version", "fits"), [("13.6.0", False), ("14.0.0", True)])
+def test_cupy_has_bfloat16_since_14(monkeypatch, version, fits):
+    cupy = SimpleNamespace(__version__=version, asarray=np.copy)
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    low = np.zeros(3, ml_dtypes.bfloat16)
+    assert converter("cupy")(low.astype(np.float32)).dtype == np.float32
+    if fits:
+        assert converter("cupy")(low).dtype == low.dtype
+    else:
+        with pytest.raises(NotProvidedError, match=r"13\.6\.0 has no bfloat16"):
+            converter("cupy")(low)
