@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ._cupy import cupy
-from ._types import BFLOAT16
+from ._types import dtype_of
 
 Convert = Callable[[Any], Any]
 
@@ -23,6 +23,8 @@ ENTRY = re.compile(
 )
 COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
 
+SCALARS = (int, float, np.integer, np.floating)
+
 NUMBERS = {
     "int": np.int32,
     "unsigned": np.uint32,
@@ -31,13 +33,18 @@ NUMBERS = {
     "unsigned long long": np.uint64,
     "float": np.float32,
 }
-DTYPES = {name: np.dtype(kind) for name, kind in NUMBERS.items()} | {
-    "bf16": BFLOAT16,
-    "f16": np.dtype(np.float16),
-    "float2": np.dtype(np.complex64),
-    "signed char": np.dtype(np.int8),
-    "unsigned char": np.dtype(np.uint8),
-    "bool": np.dtype(np.bool_),
+# What an array may hold where a kernel has a pointer: complex numbers may be read as
+# pairs, and integers without their sign.
+HELD = {
+    "float": ("float32", "complex64"),
+    "float2": ("complex64",),
+    "bf16": ("bfloat16",),
+    "f16": ("float16",),
+    "int": ("int32",),
+    "unsigned": ("uint32", "int32"),
+    "long long": ("int64",),
+    "unsigned long long": ("uint64", "int64"),
+    "bool": ("bool",),
 }
 
 
@@ -81,34 +88,42 @@ def _conversion(kernel: str, kind: str, name: str) -> Convert:
 
 
 def _number(where: str, kind: Callable[[Any], np.generic]) -> Convert:
+    """Accept Python's and NumPy's numbers that fit; an array would have to wait."""
     whole = kind is not np.float32
 
     def convert(value: Any) -> np.generic:
         try:
-            return kind(operator.index(value) if whole else float(value))
+            number = _scalar(value)
+            return kind(operator.index(number) if whole else float(number))
         except (TypeError, OverflowError) as error:
             raise TypeError(f"{where} is {value!r}: {error}") from error
 
     return convert
 
 
+def _scalar(value: Any) -> Any:
+    if not isinstance(value, SCALARS):
+        raise TypeError(f"it needs {', '.join(kind.__name__ for kind in SCALARS)}")
+    return value
+
+
 def _pointer(where: str, kind: str) -> Convert:
-    """Accept an array of the dtype, or None for a null pointer.
+    """Accept an array of a dtype that fits, or None for a null pointer.
 
     What a pointer to a type of the file itself points to is not checked.
     """
-    dtype = DTYPES.get(kind)
+    dtypes = tuple(map(dtype_of, HELD.get(kind, ())))
     array = cupy().ndarray
 
     def convert(value: Any) -> Any:
         if value is None:
             return None
         if not isinstance(value, array):
-            raise TypeError(
-                f"{where} is {type(value).__name__}; it needs to be on the GPU"
-            )
-        if dtype is not None and value.dtype != dtype:
-            raise TypeError(f"{where} is {value.dtype}; it needs to be {dtype}")
+            what = type(value).__name__
+            raise TypeError(f"{where} is {what}; it needs a CuPy array")
+        if dtypes and value.dtype not in dtypes:
+            needed = " or ".join(map(str, dtypes))
+            raise TypeError(f"{where} is {value.dtype}; it needs to be {needed}")
         return value
 
     return convert

@@ -56,6 +56,11 @@ BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 WORDS = {FLOAT32: "float", BFLOAT16: "bf16", FLOAT16: "f16"}
 
 
+def dtype_of(name: str) -> np.dtype:
+    """Return a dtype by its name; bfloat16 is that of ml_dtypes, as for CuPy."""
+    return BFLOAT16 if name == "bfloat16" else np.dtype(name)
+
+
 def word(array: Array) -> str:
     """Return the C++ type of the numbers of an array, for the macro IO."""
     return WORDS[array.dtype]
@@ -72,5 +77,6 @@ __all__ = [
     "Number",
     "Real",
     "Wide",
+    "dtype_of",
     "word",
 ]

@@ -5,14 +5,17 @@
 // Numbers     bf16, f16; to_float(x), from_float<T>(x), pack2<T>(low, high),
 //             unpack2<T>(bits, low, high), to_tf32(x): all round to nearest, ties to
 //             even, but to_tf32 (ties away from zero, as the instruction does)
-// Functions   ex2(x) = 2^x, lg2(x), rcp_approx(x), tanh_approx(x): one instruction each.
-//             Bounds of the PTX ISA: ex2 and lg2 about 2^-22, rcp_approx 1 ulp,
+// Functions   ex2(x) = 2^x, lg2(x), rcp_approx(x), rsqrt_approx(x), sqrt_approx(x),
+//             tanh_approx(x): one instruction each. Bounds of the PTX ISA: ex2 and lg2
+//             about 2^-22, rcp_approx 1 ulp, sqrt_approx and rsqrt_approx about 2^-23,
 //             tanh_approx 2^-11 (too coarse for float32). Subnormals count as 0.
 // Shared      SSM_DYN_SMEM(T, name): the block's dynamic shared memory, as T*
 // Copies      cp_async16/8/4(shared, global), cp_async_commit(), cp_async_wait<N>():
-//             at most N groups are still under way; addresses aligned to the size
-// Matrices    ldmatrix_x4(r, row), ldmatrix_x4_trans(r, row); d += a b by
-//             mma_m16n8k16<bf16|f16>(d, a, b) and mma_m16n8k8_tf32(d, a, b)
+//             at most N groups are still under way; addresses aligned to the size;
+//             cp_async16/8/4_zfill(shared, global, bytes) reads only `bytes`, the rest
+//             becomes 0
+// Matrices    ldmatrix_x1/x2/x4(r, row) and ldmatrix_x1/x2/x4_trans(r, row); d += a b
+//             by mma_m16n8k16<bf16|f16>(d, a, b) and mma_m16n8k8_tf32(d, a, b)
 // Other blocks  ld_acquire(p), st_release(p, value): 32 or 64 bits, at device scope
 #pragma once
 #ifdef SSM_HOST
@@ -94,45 +97,37 @@ __device__ __forceinline__ unsigned to_tf32(float x) {
   return y;
 }
 
-__device__ __forceinline__ float ex2(float x) {
-  float y;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
-}
-__device__ __forceinline__ float lg2(float x) {
-  float y;
-  asm("lg2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
-}
-__device__ __forceinline__ float rcp_approx(float x) {
-  float y;
-  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
-}
-__device__ __forceinline__ float tanh_approx(float x) {
-  float y;
-  asm("tanh.approx.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
-}
+#define SSM_FUNCTION(name, instruction)                    \
+  __device__ __forceinline__ float name(float x) {         \
+    float y;                                               \
+    asm(instruction " %0, %1;" : "=f"(y) : "f"(x));        \
+    return y;                                              \
+  }
+SSM_FUNCTION(ex2, "ex2.approx.ftz.f32")
+SSM_FUNCTION(lg2, "lg2.approx.ftz.f32")
+SSM_FUNCTION(rcp_approx, "rcp.approx.ftz.f32")
+SSM_FUNCTION(sqrt_approx, "sqrt.approx.ftz.f32")
+SSM_FUNCTION(rsqrt_approx, "rsqrt.approx.ftz.f32")
+SSM_FUNCTION(tanh_approx, "tanh.approx.f32")
 
 __device__ __forceinline__ unsigned shared_address(const void* p) {
   return static_cast<unsigned>(__cvta_generic_to_shared(p));
 }
-__device__ __forceinline__ void cp_async16(void* to, const void* from) {
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(shared_address(to)),
-               "l"(from)
-               : "memory");
-}
-__device__ __forceinline__ void cp_async8(void* to, const void* from) {
-  asm volatile("cp.async.ca.shared.global [%0], [%1], 8;" ::"r"(shared_address(to)),
-               "l"(from)
-               : "memory");
-}
-__device__ __forceinline__ void cp_async4(void* to, const void* from) {
-  asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(shared_address(to)),
-               "l"(from)
-               : "memory");
-}
+#define SSM_CP_ASYNC(size, instruction)                                              \
+  __device__ __forceinline__ void cp_async##size(void* to, const void* from) {       \
+    asm volatile(instruction " [%0], [%1], " #size ";" ::"r"(shared_address(to)),    \
+                 "l"(from)                                                           \
+                 : "memory");                                                        \
+  }                                                                                  \
+  __device__ __forceinline__ void cp_async##size##_zfill(void* to, const void* from, \
+                                                         int bytes) {                \
+    asm volatile(instruction " [%0], [%1], " #size ", %2;" ::"r"(shared_address(to)), \
+                 "l"(from), "r"(bytes)                                               \
+                 : "memory");                                                        \
+  }
+SSM_CP_ASYNC(16, "cp.async.cg.shared.global")
+SSM_CP_ASYNC(8, "cp.async.ca.shared.global")
+SSM_CP_ASYNC(4, "cp.async.ca.shared.global")
 __device__ __forceinline__ void cp_async_commit() {
   asm volatile("cp.async.commit_group;" ::: "memory");
 }
@@ -141,18 +136,31 @@ __device__ __forceinline__ void cp_async_wait() {
   asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
 }
 
-__device__ __forceinline__ void ldmatrix_x4(unsigned (&r)[4], const void* row) {
-  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
-               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
-               : "r"(shared_address(row))
-               : "memory");
-}
-__device__ __forceinline__ void ldmatrix_x4_trans(unsigned (&r)[4], const void* row) {
-  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
-               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
-               : "r"(shared_address(row))
-               : "memory");
-}
+#define SSM_LDMATRIX(trans, kind)                                                     \
+  __device__ __forceinline__ void ldmatrix_x1##trans(unsigned (&r)[1],                \
+                                                     const void* row) {               \
+    asm volatile("ldmatrix.sync.aligned.m8n8.x1" kind ".shared.b16 {%0}, [%1];"       \
+                 : "=r"(r[0])                                                         \
+                 : "r"(shared_address(row))                                           \
+                 : "memory");                                                         \
+  }                                                                                   \
+  __device__ __forceinline__ void ldmatrix_x2##trans(unsigned (&r)[2],                \
+                                                     const void* row) {               \
+    asm volatile("ldmatrix.sync.aligned.m8n8.x2" kind ".shared.b16 {%0, %1}, [%2];"   \
+                 : "=r"(r[0]), "=r"(r[1])                                             \
+                 : "r"(shared_address(row))                                           \
+                 : "memory");                                                         \
+  }                                                                                   \
+  __device__ __forceinline__ void ldmatrix_x4##trans(unsigned (&r)[4],                \
+                                                     const void* row) {               \
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4" kind                                 \
+                 ".shared.b16 {%0, %1, %2, %3}, [%4];"                                \
+                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])                     \
+                 : "r"(shared_address(row))                                           \
+                 : "memory");                                                         \
+  }
+SSM_LDMATRIX(, "")
+SSM_LDMATRIX(_trans, ".trans")
 
 #define SSM_MMA(shape_and_types)                                            \
   asm("mma.sync.aligned." shape_and_types                                   \

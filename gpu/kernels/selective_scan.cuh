@@ -1,5 +1,5 @@
 // What the kernels of the selective scan share: a token's step size and gate, and the
-// arithmetic of one state, real (PARTS 1) or complex (PARTS 2).
+// arithmetic of one state, real (one part) or complex (two).
 //
 // Accuracy. The relative error of ex2(x log2 e) is |x| eps, as that of any exp of a
 // rounded x: where x = dt A is a product, nothing is lost by the faster instruction.
@@ -9,9 +9,12 @@
 
 #define LOG2_E 1.4426950408889634f
 
-// log(1 + e) for e in [0, 1]: e times an interpolation of log(1 + e) / e in the
-// Chebyshev nodes, to one ulp. The logarithm of the hardware would lose a small e.
-__device__ __forceinline__ float log_of_one_plus(float e) {
+// softplus(x) = max(x, 0) + log(1 + e), e = exp(-|x|). The logarithm is e times a
+// polynomial that interpolates log(1 + e) / e in the Chebyshev nodes of [0, 1], to one
+// ulp; that of the hardware would lose a small e. Beyond golden's threshold 20 the sum
+// is x in float32.
+__device__ __forceinline__ float softplus(float x) {
+  const float e = ex2(-fabsf(x) * LOG2_E);
   float p = -0.0031760570127516985f;
   p = fmaf(p, e, 0.019542526453733444f);
   p = fmaf(p, e, -0.056373611092567444f);
@@ -21,13 +24,7 @@ __device__ __forceinline__ float log_of_one_plus(float e) {
   p = fmaf(p, e, -0.24951615929603577f);
   p = fmaf(p, e, 0.33329710364341736f);
   p = fmaf(p, e, -0.49999892711639404f);
-  return e * fmaf(p, e, 1.f);
-}
-
-// softplus with golden's threshold 20, exclusive. No fmaxf: NaN stays NaN.
-__device__ __forceinline__ float softplus(float x) {
-  const float smooth = log_of_one_plus(ex2(-fabsf(x) * LOG2_E));
-  return x > 20.f ? x : (x > 0.f ? x + smooth : smooth);
+  return fmaf(e, fmaf(p, e, 1.f), fmaxf(x, 0.f));
 }
 
 // x sigmoid(x); the reciprocal of infinity is 0.
@@ -58,18 +55,18 @@ __device__ __forceinline__ float2 turn(float x) {
                      quadrant & 2 ? -imaginary : imaginary);
 }
 
-// A number of PARTS floats, as it lies in memory.
-template <int PARTS>
+// A number of P floats, as it lies in memory.
+template <int P>
 struct Number;
 
 template <>
 struct Number<1> {
   float re;
 
-  // What a holds for `decay`: the logarithm to base 2. A token beyond the end has step
-  // 0, and its decay has to be 1 also where A is -inf.
-  __device__ __forceinline__ static Number rate(const float* a) {
-    const float rate = *a * LOG2_E;
+  // A as `decay` takes it: the exponent to base 2. A token beyond the end has step 0,
+  // and its decay has to be 1 also where A is -inf.
+  __device__ __forceinline__ Number to_rate() const {
+    const float rate = re * LOG2_E;
     return {rate < -3.4e38f ? -3.4e38f : rate};
   }
   __device__ __forceinline__ static Number decay(Number rate, float dt) {
@@ -92,8 +89,8 @@ template <>
 struct Number<2> {
   float re, im;
 
-  __device__ __forceinline__ static Number rate(const float* a) {
-    return {Number<1>::rate(a).re, a[1]};
+  __device__ __forceinline__ Number to_rate() const {
+    return {Number<1>{re}.to_rate().re, im};
   }
   __device__ __forceinline__ static Number decay(Number rate, float dt) {
     const float size = ex2(dt * rate.re);
@@ -114,37 +111,37 @@ struct Number<2> {
 };
 
 // COUNT numbers from consecutive floats; the address is aligned to all of them.
-template <int COUNT, int PARTS>
-__device__ __forceinline__ void load_numbers(Number<PARTS> (&x)[COUNT],
+template <int COUNT, int P>
+__device__ __forceinline__ void load_numbers(Number<P> (&x)[COUNT],
                                              const float* p) {
-  float flat[COUNT * PARTS];
+  float flat[COUNT * P];
   load(flat, p);
 #pragma unroll
   for (int i = 0; i < COUNT; ++i) {
-    if constexpr (PARTS == 1)
+    if constexpr (P == 1)
       x[i] = {flat[i]};
     else
       x[i] = {flat[2 * i], flat[2 * i + 1]};
   }
 }
 
-// One number of float, bf16 or f16 parts.
-template <int PARTS, class T>
-__device__ __forceinline__ Number<PARTS> number_at(const T* p) {
-  if constexpr (PARTS == 1)
+// One number whose parts are float, bf16 or f16.
+template <int P, class T>
+__device__ __forceinline__ Number<P> number_at(const T* p) {
+  if constexpr (P == 1)
     return {to_float(p[0])};
   else
     return {to_float(p[0]), to_float(p[1])};
 }
 
-template <int PARTS>
-__device__ __forceinline__ void store_number(float* p, Number<PARTS> x) {
+template <int P>
+__device__ __forceinline__ void store_number(float* p, Number<P> x) {
   p[0] = x.re;
-  if constexpr (PARTS == 2) p[1] = x.im;
+  if constexpr (P == 2) p[1] = x.im;
 }
 
 // 2 Re(C h) where one of each conjugate pair is stored, C h otherwise.
-template <int PARTS>
+template <int P>
 __device__ __forceinline__ float output(float y) {
-  return PARTS == 2 ? 2.f * y : y;
+  return P == 2 ? 2.f * y : y;
 }

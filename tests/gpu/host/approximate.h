@@ -26,16 +26,17 @@ inline double noise(float x) {
     return static_cast<double>(bits) / 2147483647.5 - 1.0;
 }
 
+constexpr double LOG2_E = 1.4426950408889634;
+constexpr double ULP = 0x1p-23;
+
+// Together with the rounding to float, an error of at most `bound`.
 inline float relative(double exact, float x, double bound) {
-    return flushed(static_cast<float>(exact * (1.0 + bound * noise(x))));
+    return flushed(static_cast<float>(exact * (1.0 + (bound - ULP / 2) * noise(x))));
 }
 
 inline float absolute(double exact, float x, double bound) {
-    return flushed(static_cast<float>(exact + bound * noise(x)));
+    return flushed(static_cast<float>(exact + (bound - ULP / 4) * noise(x)));
 }
-
-constexpr double LOG2_E = 1.4426950408889634;
-constexpr double ULP = 1.0 / (1 << 23);
 
 }  // namespace ssm
 
@@ -43,7 +44,7 @@ constexpr double ULP = 1.0 / (1 << 23);
 inline float ex2(float x) {
     x = ssm::flushed(x);
     if (x == 0.0f) return 1.0f;
-    return ssm::relative(std::exp2(static_cast<double>(x)), x, ssm::ULP);
+    return ssm::relative(std::exp2(static_cast<double>(x)), x, 2 * ssm::ULP);
 }
 
 // 2^-22: absolute between 1/2 and 2, relative elsewhere.
@@ -57,17 +58,17 @@ inline float lg2(float x) {
 // One unit in the last place.
 inline float rcp_approx(float x) {
     x = ssm::flushed(x);
-    return ssm::relative(1.0 / static_cast<double>(x), x, ssm::ULP / 2);
+    return ssm::relative(1.0 / static_cast<double>(x), x, ssm::ULP);
 }
 
 inline float rsqrt_approx(float x) {
     x = ssm::flushed(x);
-    return ssm::relative(1.0 / std::sqrt(static_cast<double>(x)), x, ssm::ULP);
+    return ssm::relative(1.0 / std::sqrt(static_cast<double>(x)), x, 2 * ssm::ULP);
 }
 
 inline float sqrt_approx(float x) {
     x = ssm::flushed(x);
-    return ssm::relative(std::sqrt(static_cast<double>(x)), x, ssm::ULP);
+    return ssm::relative(std::sqrt(static_cast<double>(x)), x, 2 * ssm::ULP);
 }
 
 // Eleven bits.

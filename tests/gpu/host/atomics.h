@@ -8,7 +8,10 @@
 #include "runtime.h"
 
 #ifdef SSM_THREADS
-#include <sanitizer/tsan_interface.h>
+extern "C" {
+void __tsan_acquire(void* token);
+void __tsan_release(void* token);
+}
 #endif
 
 namespace ssm {

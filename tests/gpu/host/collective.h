@@ -12,6 +12,11 @@ inline bool mean_the_same(const Thread& a, const Thread& b) {
            (a.what == b.what || !std::strcmp(a.what, b.what));
 }
 
+[[noreturn]] inline void disagree(const Thread& a, const Thread& b) {
+    fail(a.site, "%s with mask %08x of lane %u meets %s with mask %08x of lane %u in line %d",
+         a.what, a.mask, a.lane, b.what, b.mask, b.lane, b.site.line);
+}
+
 // Whether a lane that the mask names is there; fails where it never will be.
 inline bool is_there(const Thread& thread, unsigned lane) {
     const Thread* other = thread.warp->lanes[lane];
@@ -24,9 +29,7 @@ inline bool is_there(const Thread& thread, unsigned lane) {
     if (other->state != State::at_collective) return false;
     if (mean_the_same(thread, *other)) return true;
     // It may be with others first, unless it waits for this lane as well.
-    if (other->mask >> thread.lane & 1)
-        fail(thread.site, "%s with mask %08x meets %s with mask %08x of lane %u in line %d",
-             thread.what, thread.mask, other->what, other->mask, lane, other->site.line);
+    if (other->mask >> thread.lane & 1) disagree(thread, *other);
     return false;
 }
 

@@ -75,17 +75,25 @@ struct Entry<KERNEL> {
 
 }  // namespace ssm
 
-// What the builder of a module writes for each kernel; `bound` is that of threads.
+template <auto KERNEL>
+inline int ssm_run(void* launch) {
+    static_cast<ssm::Launch*>(launch)->body = ssm::Entry<KERNEL>::body;
+    return ssm::run(*static_cast<ssm::Launch*>(launch));
+}
+
+template <auto KERNEL>
+inline const char* ssm_signature() {
+    return ssm::Entry<KERNEL>::signature();
+}
+
+// What the builder of a module writes for each kernel; BOUND is that of its threads. A
+// kernel's macros are defined where this stands: no name here may be one of them.
+#define SSM_EXPORTED extern "C" __attribute__((visibility("default")))
 #define SSM_ENTRY(NAME, BOUND)                                                           \
-    extern "C" __attribute__((visibility("default"))) int ssm_launch_##NAME(             \
-        ssm::Launch* launch) {                                                           \
-        launch->body = ssm::Entry<NAME>::body;                                           \
-        return ssm::run(*launch);                                                        \
+    SSM_EXPORTED int ssm_launch_##NAME(void* ssm_launch) {                               \
+        return ssm_run<NAME>(ssm_launch);                                                \
     }                                                                                    \
-    extern "C" __attribute__((visibility("default"))) const char*                        \
-        ssm_signature_##NAME() {                                                         \
-        return ssm::Entry<NAME>::signature();                                            \
+    SSM_EXPORTED const char* ssm_signature_##NAME() {                                    \
+        return ssm_signature<NAME>();                                                    \
     }                                                                                    \
-    extern "C" __attribute__((visibility("default"))) int ssm_bound_##NAME() {           \
-        return BOUND;                                                                    \
-    }
+    SSM_EXPORTED int ssm_bound_##NAME() { return BOUND; }

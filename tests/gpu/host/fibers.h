@@ -83,10 +83,9 @@ ssm_switch:
 )");
 
 // A stack on which the first switch "returns" into `entry`. The address that `entry`
-// would return to is 0, and the stack is aligned as after a call.
+// would return to is 0, and lies 8 bytes before a multiple of 16, as after a call.
 inline void* prepare(const Stack& stack, void (*entry)()) {
     void** top = reinterpret_cast<void**>(stack.high());
-    *--top = nullptr;
     *--top = nullptr;
     *--top = reinterpret_cast<void*>(entry);
     for (int saved = 0; saved < 6; ++saved) *--top = nullptr;

@@ -44,6 +44,7 @@ struct Run {
     Launch& launch;
     Schedule schedule;
     std::vector<std::unique_ptr<Slot>> slots = {};
+    std::vector<Warp*> warps = {};  // of all slots, as the schedule counts them
     Context caller = {};
     std::uint64_t next_block = 0, polls = 0;
     bool failed = false;
@@ -85,9 +86,7 @@ void make_ready(Thread& thread) {
 }
 
 Thread& chosen() {
-    const unsigned per_slot = static_cast<unsigned>(running->slots[0]->warps.size());
-    Slot& slot = *running->slots[running->schedule.warp() / per_slot];
-    return *slot.warps[running->schedule.warp() % per_slot].lanes[running->schedule.lane()];
+    return *running->warps[running->schedule.warp()]->lanes[running->schedule.lane()];
 }
 
 [[noreturn]] void back_to_caller() {
@@ -114,7 +113,19 @@ const Thread* waiting_elsewhere(const Thread& like) {
     return nullptr;
 }
 
+// Fail if two lanes wait for each other, but in different collectives.
+void check_agreement(const Thread& thread) {
+    if (thread.state != State::at_collective) return;
+    for (const Thread* other : thread.warp->lanes)
+        if (other && other->state == State::at_collective && !mean_the_same(thread, *other) &&
+            thread.mask >> other->lane & 1 && other->mask >> thread.lane & 1)
+            disagree(thread, *other);
+}
+
 [[noreturn]] void deadlock() {
+    for (const auto& slot : running->slots)
+        for (const Fiber* thread : slot->threads)
+            if (slot->live) check_agreement(*thread);
     char text[256] = "all others have exited or wait for the same";
     if (const Thread* other = waiting_elsewhere(*current)) describe(*other, text, sizeof text);
     const char* what =
@@ -178,7 +189,7 @@ void check_nobody_waits_for(const Thread& gone) {
 }
 
 void enter() {
-    arrived(nullptr);
+    arrived(&fiber_of(*current).fiber);
     running->launch.body(running->launch.arguments);
     leave();
 }
@@ -318,6 +329,7 @@ int run(Launch& launch) {
     for (std::size_t i = 0; i < slots; ++i) {
         run.slots.push_back(std::make_unique<Slot>());
         furnish(*run.slots.back(), launch, i);
+        for (Warp& warp : run.slots.back()->warps) run.warps.push_back(&warp);
     }
     {
         const Faults faults;

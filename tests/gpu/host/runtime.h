@@ -9,7 +9,7 @@
 #include <cstdint>
 
 #ifdef SSM_THREADS
-#define SSM_CURRENT thread_local
+#define SSM_CURRENT __thread
 #else
 #define SSM_CURRENT
 #endif

@@ -1,6 +1,6 @@
 // The host's half of port.cuh: what a kernel takes from CUDA, for a CPU.
 //
-// Included before a kernel (g++ -include); nothing here is seen by NVRTC.
+// Included before a kernel and its macros; NVRTC sees nothing of this.
 #pragma once
 #ifndef SSM_NAMES_ONLY  // set to find out which kernels there are
 

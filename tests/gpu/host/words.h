@@ -7,7 +7,8 @@
 
 #include "runtime.h"
 
-#define __global__ __attribute__((visibility("default")))
+// Hidden, so that a kernel called as a function of the C library is itself.
+#define __global__ __attribute__((visibility("hidden")))
 #define __device__
 #define __host__
 #define __constant__ static const

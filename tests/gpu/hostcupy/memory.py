@@ -15,22 +15,19 @@ from .settings import current
 ZONE = 512
 UNTOUCHED = 0xA5
 POISON = 0xFF  # NaN in every format, -1 as an integer
+NOTE = 16  # bytes at the very end that say where the zones are
 
 
 def allocate(shape: tuple[int, ...], dtype: np.dtype, offset: int = 0) -> np.ndarray:
     """Return an array of poison, `offset` bytes behind a multiple of 16."""
     size = math.prod(shape) * dtype.itemsize
-    whole = np.full(2 * ZONE + 64 + size, UNTOUCHED, np.uint8)
-    skip = (16 - whole.ctypes.data) % 64 + offset
-    start = ZONE + skip
+    whole = np.full(2 * ZONE + 128 + size, UNTOUCHED, np.uint8)
+    # A multiple of 16 and of no more.
+    start = ZONE + (16 - ZONE - whole.ctypes.data) % 64 + offset
     whole[start : start + size] = POISON
+    whole[-NOTE:].view(np.int64)[:] = start, size
     _forbid(whole, start, size)
-    inside = whole[start : start + size]
-    return inside.view(dtype).reshape(shape) if size else _empty(inside, shape, dtype)
-
-
-def _empty(place: np.ndarray, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    return np.ndarray(shape, dtype, place)
+    return np.ndarray(shape, dtype, whole, start)
 
 
 def _forbid(whole: np.ndarray, start: int, size: int) -> None:
@@ -43,18 +40,14 @@ def _forbid(whole: np.ndarray, start: int, size: int) -> None:
     poison(address + start + size, whole.size - start - size)
 
 
-def whole_of(array: np.ndarray) -> np.ndarray:
-    """Return the allocation that an array is a part of."""
-    while isinstance(array.base, np.ndarray):
-        array = array.base
-    return array
-
-
 def overrun(array: np.ndarray) -> str:
     """Say on which side of its allocation somebody wrote; "" if nobody did."""
-    whole = whole_of(array)
-    if current().mode == "asan" or whole.dtype != np.uint8 or whole.size < 2 * ZONE:
+    whole = array.base
+    if current().mode == "asan" or not isinstance(whole, np.ndarray):
         return ""
-    if (whole[: ZONE - 64] != UNTOUCHED).any():
+    start, size = whole[-NOTE:].view(np.int64)
+    if not (ZONE <= start <= ZONE + 96 and start + size + ZONE <= whole.size):
+        return "beyond"
+    if (whole[:start] != UNTOUCHED).any():
         return "before"
-    return "beyond" if (whole[-ZONE + 64 :] != UNTOUCHED).any() else ""
+    return "beyond" if (whole[start + size : -NOTE] != UNTOUCHED).any() else ""

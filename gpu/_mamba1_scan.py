@@ -1,0 +1,157 @@
+"""The launches of the selective scan on the GPU; what they do stands in the kernels."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ._cupy import cupy, limit
+from ._launch import Budget, Program, product
+from ._mamba1_lookback import possible, scan_lookback
+from ._mamba1_operands import Operands, operands, row_strides, shared_bytes
+from ._mamba1_plan import packed_segments, segment_length
+from ._mamba1_shared import parts
+from ._types import Array
+
+CARRY_THREADS = 256
+
+
+def _variants(**changes: Any) -> tuple:
+    """Return variants that differ in `changes` from the one of Mamba's checkpoints."""
+    usual = {"IO": "bf16", "BC": "bf16", "STATE": 16, "PARTS": 1, "BY_TIME": 0}
+    usual |= {"STATES": 4, "LANES": 4, "ROWS": 1, "THREADS": 128, "TILE": 32}
+    usual |= {"PACKED": 0, "FIXED_B": 0, "FIXED_C": 0, "SOFTPLUS": 1, "GATED": 1}
+    usual |= {"SKIP": 1, "WHOLE": 1, "WHOLE_BC": 1}
+    return product(**{name: (value,) for name, value in (usual | changes).items()})
+
+
+SCAN = Program(
+    "selective_scan.cu",
+    variants=(
+        *_variants(),
+        *_variants(IO="f16", BC="f16"),
+        *_variants(IO="float", BC="float", TILE=16),
+        *_variants(BY_TIME=1),
+        *_variants(PACKED=1, WHOLE=0, WHOLE_BC=0),
+        *_variants(ROWS=2, TILE=16),
+        *_variants(STATE=64, STATES=8, LANES=8, THREADS=256),
+        *_variants(STATE=5, STATES=3, LANES=2, TILE=16, WHOLE_BC=0, GATED=0, SKIP=0),
+        *_variants(BC="float", PARTS=2),
+        *_variants(BC="float", PARTS=2, FIXED_B=1, FIXED_C=1, SOFTPLUS=0),
+    ),
+    budgets=(
+        Budget("scan_forward", registers=128),
+        Budget("scan_states", registers=128),
+        Budget(
+            "scan_forward",
+            registers=72,
+            needs=("LDGSTS.E.BYPASS.128", "STG.E.128"),
+            per=("MUFU.EX2", 7.2),
+            when={"STATES": 4, "ROWS": 1, "PARTS": 1, "WHOLE": 1, "WHOLE_BC": 1},
+        ),
+        Budget(
+            "scan_states",
+            registers=72,
+            needs=("LDGSTS.E.BYPASS.128",),
+            per=("MUFU.EX2", 5.3),
+            when={"STATES": 4, "ROWS": 1, "PARTS": 1, "WHOLE": 1, "WHOLE_BC": 1},
+        ),
+    ),
+)
+CARRY = Program(
+    "selective_scan_carry.cu",
+    variants=product(PARTS=(1, 2), THREADS=(CARRY_THREADS,)),
+    budgets=(Budget("scan_carry", registers=40),),
+)
+
+
+@dataclass(frozen=True)
+class Segments:
+    """All segments of all rows: so many for each, or as the table of a pack says."""
+
+    length: int
+    count: int
+    per_row: int
+    table: Array | None = None
+    first: Array | None = None
+
+
+def scan(arguments: dict[str, Any], how: int | str = "") -> tuple[Array, Array]:
+    """Run the op as planned, or as stated: a length of segments, or "lookback".
+
+    Raises ValueError where groups do not divide the channels or states are too many.
+    """
+    x = operands(arguments)
+    if x.u.size == 0:
+        x.last[...] = 0 if x.start is None else x.start
+    elif how == "lookback" and possible(x):
+        scan_lookback(x)
+    else:
+        length = how if isinstance(how, int) else _planned(x)
+        segments = _segments(x, min(length, max(x.longest, 1)))
+        start = x.start if length >= x.longest else _starts(x, segments)
+        _forward(x, segments, start)
+    return x.y, x.last
+
+
+def _planned(x: Operands) -> int:
+    tokens = x.u.shape[0] * x.u.shape[1]
+    lanes = x.channels * x.tiling.lanes // x.tiling.rows
+    device = cupy().cuda.runtime.getDevice()
+    processors = limit(device, "MultiProcessorCount")
+    return segment_length(tokens, x.longest, lanes, processors)
+
+
+def _segments(x: Operands, length: int) -> Segments:
+    if x.bounds is None:
+        per_row = -(-x.longest // length)
+        return Segments(length, per_row * x.u.shape[0], per_row)
+    table, first = packed_segments(x.bounds, length)
+    on_device = cupy().asarray(table), cupy().asarray(first, np.int64)
+    return Segments(length, len(table), 0, *on_device)
+
+
+def _starts(x: Operands, segments: Segments) -> Array:
+    """Return the state at the start of each segment."""
+    shape = segments.count, *x.A.shape
+    added, spans = (cupy().empty(shape, x.last.dtype) for _ in range(2))
+    arguments = (
+        *(x.u, x.dt, x.B.array, parts(x.A), x.bias, segments.table),
+        *(parts(added), parts(spans), *_sizes(x, segments)),
+        *(s for array in (x.u, x.dt) for s in row_strides(x, array)),
+        *(x.B.batch, x.B.token, x.B.group),
+    )
+    _launch(x, "scan_states", segments, arguments)
+    kernel = CARRY.kernel("scan_carry", PARTS=x.macros["PARTS"], THREADS=CARRY_THREADS)
+    initial = None if x.start is None else parts(x.start)
+    rows, numbers = x.last.shape[0], math.prod(x.A.shape)
+    arguments = (
+        *(initial, parts(added), parts(spans), segments.first),
+        *(rows, segments.per_row, numbers),
+    )
+    kernel((-(-rows * numbers // CARRY_THREADS),), (CARRY_THREADS,), arguments)
+    return added
+
+
+def _forward(x: Operands, segments: Segments, start: Array | None) -> None:
+    arguments = (
+        *(x.u, x.dt, x.z, x.B.array, x.C.array, parts(x.A), x.D, x.bias),
+        *(None if start is None else parts(start), segments.table),
+        *(x.y, parts(x.last), *_sizes(x, segments)),
+        *(s for array in (x.u, x.dt, x.z, x.y) for s in row_strides(x, array)),
+        *(s for p in (x.B, x.C) for s in (p.batch, p.token, p.group)),
+    )
+    _launch(x, "scan_forward", segments, arguments)
+
+
+def _sizes(x: Operands, segments: Segments) -> tuple[int, ...]:
+    length = x.u.shape[1]
+    return x.groups, x.channels, segments.per_row, segments.length, length
+
+
+def _launch(x: Operands, name: str, segments: Segments, arguments: tuple) -> None:
+    tiles = -(-(x.channels // x.groups) // x.tiling.channels)
+    grid = (segments.count * x.groups * tiles,)
+    kernel = SCAN.kernel(name, **x.macros)
+    kernel(grid, (x.tiling.threads,), arguments, shared=shared_bytes(x.macros))

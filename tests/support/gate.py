@@ -1,0 +1,88 @@
+"""The compile gate: every variant of every program against its budget."""
+
+import functools
+import pkgutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+
+import ssmref.gpu
+from ssmref.gpu._launch import Budget, Program, Variant
+
+from .nvrtc import Usage, compiled
+from .sass import Listing, listings
+
+
+@functools.cache
+def programs() -> tuple[Program, ...]:
+    """Return every program that a module of ssmref.gpu states."""
+    found: dict[str, Program] = {}
+    for info in pkgutil.walk_packages(ssmref.gpu.__path__, "ssmref.gpu."):
+        if not info.name.endswith("__main__"):
+            for value in vars(import_module(info.name)).values():
+                if isinstance(value, Program):
+                    assert found.setdefault(value.file, value) is value
+    return tuple(found.values())
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A kernel in one variant on one architecture, and what it takes."""
+
+    file: str
+    kernel: str
+    variant: Variant
+    architecture: int
+    usage: Usage
+    listing: Listing
+    budgets: tuple[Budget, ...]
+
+    def violations(self) -> Iterator[str]:
+        """Yield a sentence for everything that a budget does not allow."""
+        if not self.budgets:
+            yield "no budget holds for it"
+        if self.usage.shared:
+            yield f"has {self.usage.shared} bytes of static shared memory"
+        for budget in self.budgets:
+            yield from self._against(budget)
+
+    def _against(self, budget: Budget) -> Iterator[str]:
+        usage, listing = self.usage, self.listing
+        if not usage.registers <= budget.registers:
+            yield f"takes {usage.registers} registers of {budget.registers}"
+        if not budget.spills and (usage.stack or usage.spilled or listing.has("LDL")):
+            yield f"has {usage.stack} bytes of stack, {usage.spilled} of them spilled"
+        for opcode in budget.needs:
+            if not listing.has(opcode):
+                yield f"has no {opcode}"
+        if budget.per is not None:
+            opcode, most = budget.per
+            found = listing.per(opcode)
+            if found is None or not found <= most:
+                yield f"has {found} instructions per {opcode}, {most} are allowed"
+
+    def __str__(self) -> str:
+        """Name the kernel, the macros and the architecture."""
+        macros = " ".join(f"{name}={value}" for name, value in self.variant.items())
+        return f"{self.file}: {self.kernel} {macros} sm_{self.architecture}"
+
+
+def findings(program: Program, architecture: int) -> Iterator[Finding]:
+    """Compile all variants of a program and look at what came out."""
+    made = [(v, compiled(program, architecture, dict(v))) for v in program.variants]
+    pieces = [(v, name, c) for v, c in made for name in c.usage]
+    texts = listings(architecture, [c.code[name] for _, name, c in pieces])
+    for (variant, name, c), listing in zip(pieces, texts, strict=True):
+        budgets = tuple(b for b in program.budgets if b.holds_for(name, variant))
+        yield Finding(
+            program.file, name, variant, architecture, c.usage[name], listing, budgets
+        )
+
+
+def refusals(program: Program, found: Sequence[Finding]) -> list[str]:
+    """Return what is wrong with a program; a budget that holds for nothing is wrong."""
+    wrong = [f"{finding} {text}" for finding in found for text in finding.violations()]
+    used = {id(budget) for finding in found for budget in finding.budgets}
+    idle = [budget for budget in program.budgets if id(budget) not in used]
+    wrong += [f"{program.file}: {budget} holds for nothing" for budget in idle]
+    return wrong if found else [f"{program.file} has no kernel"]
