@@ -1,8 +1,9 @@
 """Launches of the causal convolution and its steps."""
 
+from ._arrays import ready
 from ._cupy import cupy
 from ._launch import Budget, Program, product
-from ._rows import flat, in_vectors, next_state, packed, processors, ready, whole
+from ._rows import flat, in_vectors, next_state, packed, processors, whole
 from ._types import FLOAT32, Array, word
 
 THREADS = 128

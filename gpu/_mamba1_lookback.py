@@ -40,10 +40,10 @@ LOOKBACK = Program(
         *_variants(BY_TIME=1, PACKED=1, WHOLE=0, WHOLE_BC=0, STATE=5),
     ),
     budgets=(
-        Budget("scan_lookback", registers=112),
+        Budget("scan_lookback", registers=120),
         Budget(
             "scan_lookback",
-            registers=112,
+            registers=120,
             needs=("LDG.E.128", "STG.E.128"),
             when={"WHOLE": 1, "WHOLE_BC": 1},
         ),
@@ -88,7 +88,7 @@ def scan_lookback(x: Operands) -> None:
 def _stretches(x: Operands) -> tuple[int, int, Array | None, Array | None]:
     """Return how many stretches of TOKENS there are, per row, or tables of a pack."""
     if x.bounds is None:
-        per_row = max(1, -(-x.longest // TOKENS))
+        per_row = max(1, -(-x.u.shape[1] // TOKENS))
         return per_row * x.u.shape[0], per_row, None, None
     table, first = packed_segments(x.bounds, TOKENS)
     return len(table), 0, cupy().asarray(table), cupy().asarray(first, "int64")

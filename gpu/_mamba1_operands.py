@@ -7,8 +7,8 @@ import numpy as np
 
 from ._arrays import aligned, ready, strides
 from ._contract import heads_per_group
-from ._cupy import cupy
-from ._mamba1_plan import Tiling, tiling
+from ._cupy import cupy, limit
+from ._mamba1_plan import Plan, Work, plan
 from ._mamba1_shared import (
     contiguous,
     in_one_type,
@@ -50,25 +50,19 @@ class Operands:
     groups: int
     bounds: list[int] | None
     macros: dict[str, int | str]
-    tiling: Tiling
+    plan: Plan
 
     @property
     def channels(self) -> int:
         """Channels of all groups together."""
         return self.u.shape[2]
 
-    @property
-    def longest(self) -> int:
-        """Tokens of the longest row."""
-        if self.bounds is None:
-            return self.u.shape[1]
-        return int(np.diff(self.bounds).max())
-
 
 def operands(arguments: dict[str, Any]) -> Operands:
     """Return the arguments as kernels read them; copies only of what they cannot."""
     a = arguments
-    u, A, bounds = a["u"], a["A"], a["cu_seqlens"]
+    u, A = a["u"], a["A"]
+    bounds = None if a["cu_seqlens"] is None else a["cu_seqlens"].tolist()
     channels = A.shape[0]
     per_group = min(_per_group(name, a[name], channels) for name in "BC")
     states = [a[x] for x in ("A", "B", "initial_state")]
@@ -92,12 +86,28 @@ def operands(arguments: dict[str, Any]) -> Operands:
         y=_output(u, by_time),
         last=cupy().empty((rows, channels, state), kind),
         groups=channels // per_group if per_group else 1,
-        bounds=None if bounds is None else bounds.tolist(),
+        bounds=bounds,
         macros={},
-        tiling=tiling(state, numbers_of(kind), per_group, u.itemsize),
+        plan=plan(_work(u, bounds, state, kind, per_group)),
     )
     x.macros.update(_macros(x, per_group, bool(a["dt_softplus"])))
     return x
+
+
+def _work(
+    u: Array, bounds: list[int] | None, state: int, kind: Any, per_group: int
+) -> Work:
+    batch, length, channels = u.shape
+    return Work(
+        state=state,
+        numbers=numbers_of(kind),
+        channels=channels,
+        per_group=per_group,
+        itemsize=u.itemsize,
+        tokens=batch * length,
+        longest=length if bounds is None else int(np.diff(bounds).max()),
+        processors=limit(u.device.id, "MultiProcessorCount"),
+    )
 
 
 def _per_group(name: str, X: Array, channels: int) -> int:
@@ -131,7 +141,7 @@ def _projection(X: Array) -> Projection:
 
 
 def _macros(x: Operands, per_group: int, softplus: bool) -> dict[str, int | str]:
-    laid = x.tiling
+    laid = x.plan.tiling
     macros = {
         "IO": word(x.u),
         "BC": WORDS[x.B.array.dtype],

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from ._cupy import cupy, limit
+from ._cupy import cupy
 from ._launch import Budget, Program, product
 from ._mamba1_lookback import possible, scan_lookback
 from ._mamba1_operands import Operands, operands, row_strides, shared_bytes
-from ._mamba1_plan import packed_segments, segment_length
+from ._mamba1_plan import packed_segments
 from ._mamba1_shared import parts
 from ._types import Array
 
@@ -26,6 +26,16 @@ def _variants(**changes: Any) -> tuple:
     return product(**{name: (value,) for name, value in (usual | changes).items()})
 
 
+def _budgets(registers: int, forward: float, states: float, **when: int) -> tuple:
+    """Return the budgets of the fast case; instructions are for each exponential."""
+    fast = {"STATES": 4, "PARTS": 1, "WHOLE": 1, "WHOLE_BC": 1, **when}
+    vectors = "LDGSTS.E.BYPASS.128", "STG.E.128"
+    return (
+        Budget("scan_forward", registers, False, vectors, ("MUFU.EX2", forward), fast),
+        Budget("scan_states", registers, False, vectors[:1], ("MUFU.EX2", states), fast),
+    )
+
+
 SCAN = Program(
     "selective_scan.cu",
     variants=(
@@ -35,6 +45,7 @@ SCAN = Program(
         *_variants(BY_TIME=1),
         *_variants(PACKED=1, WHOLE=0, WHOLE_BC=0),
         *_variants(ROWS=2, TILE=16),
+        *_variants(ROWS=2, TILE=8, IO="float", BC="float"),
         *_variants(STATE=64, STATES=8, LANES=8, THREADS=256),
         *_variants(STATE=5, STATES=3, LANES=2, TILE=16, WHOLE_BC=0, GATED=0, SKIP=0),
         *_variants(BC="float", PARTS=2),
@@ -43,20 +54,8 @@ SCAN = Program(
     budgets=(
         Budget("scan_forward", registers=128),
         Budget("scan_states", registers=128),
-        Budget(
-            "scan_forward",
-            registers=72,
-            needs=("LDGSTS.E.BYPASS.128", "STG.E.128"),
-            per=("MUFU.EX2", 7.2),
-            when={"STATES": 4, "ROWS": 1, "PARTS": 1, "WHOLE": 1, "WHOLE_BC": 1},
-        ),
-        Budget(
-            "scan_states",
-            registers=72,
-            needs=("LDGSTS.E.BYPASS.128",),
-            per=("MUFU.EX2", 5.3),
-            when={"STATES": 4, "ROWS": 1, "PARTS": 1, "WHOLE": 1, "WHOLE_BC": 1},
-        ),
+        *_budgets(registers=96, forward=7.2, states=5.1, ROWS=1),
+        *_budgets(registers=64, forward=6.9, states=4.9, ROWS=2),
     ),
 )
 CARRY = Program(
@@ -77,8 +76,8 @@ class Segments:
     first: Array | None = None
 
 
-def scan(arguments: dict[str, Any], how: int | str = "") -> tuple[Array, Array]:
-    """Run the op as planned, or as stated: a length of segments, or "lookback".
+def scan(arguments: dict[str, Any], how: str = "") -> tuple[Array, Array]:
+    """Run the op as planned, or by "lookback" where it has that form.
 
     Raises ValueError where groups do not divide the channels or states are too many.
     """
@@ -88,24 +87,15 @@ def scan(arguments: dict[str, Any], how: int | str = "") -> tuple[Array, Array]:
     elif how == "lookback" and possible(x):
         scan_lookback(x)
     else:
-        length = how if isinstance(how, int) else _planned(x)
-        segments = _segments(x, min(length, max(x.longest, 1)))
-        start = x.start if length >= x.longest else _starts(x, segments)
-        _forward(x, segments, start)
+        segments = _segments(x, x.plan.length)
+        whole = segments.count == len(x.last)
+        _forward(x, segments, x.start if whole else _starts(x, segments))
     return x.y, x.last
-
-
-def _planned(x: Operands) -> int:
-    tokens = x.u.shape[0] * x.u.shape[1]
-    lanes = x.channels * x.tiling.lanes // x.tiling.rows
-    device = cupy().cuda.runtime.getDevice()
-    processors = limit(device, "MultiProcessorCount")
-    return segment_length(tokens, x.longest, lanes, processors)
 
 
 def _segments(x: Operands, length: int) -> Segments:
     if x.bounds is None:
-        per_row = -(-x.longest // length)
+        per_row = max(1, -(-x.u.shape[1] // length))
         return Segments(length, per_row * x.u.shape[0], per_row)
     table, first = packed_segments(x.bounds, length)
     on_device = cupy().asarray(table), cupy().asarray(first, np.int64)
@@ -151,7 +141,7 @@ def _sizes(x: Operands, segments: Segments) -> tuple[int, ...]:
 
 
 def _launch(x: Operands, name: str, segments: Segments, arguments: tuple) -> None:
-    tiles = -(-(x.channels // x.groups) // x.tiling.channels)
+    tiles = -(-(x.channels // x.groups) // x.plan.tiling.channels)
     grid = (segments.count * x.groups * tiles,)
     kernel = SCAN.kernel(name, **x.macros)
-    kernel(grid, (x.tiling.threads,), arguments, shared=shared_bytes(x.macros))
+    kernel(grid, (x.plan.tiling.threads,), arguments, shared=shared_bytes(x.macros))

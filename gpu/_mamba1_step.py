@@ -39,7 +39,9 @@ STEP = Program(
         *_variants(IO="f16", BC="f16", BATCH=1),
         *_variants(IO="float", BC="float"),
         *_variants(STATE=64, LANES=16),
-        *_variants(STATE=5, STATES=3, LANES=2, BATCH=1, WHOLE=0, WHOLE_BC=0, GATED=0, SKIP=0),
+        *_variants(
+            STATE=5, STATES=3, LANES=2, BATCH=1, WHOLE=0, WHOLE_BC=0, GATED=0, SKIP=0
+        ),
         *_variants(BC="float", PARTS=2, STATES=2, LANES=8),
     ),
     budgets=(

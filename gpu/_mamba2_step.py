@@ -1,8 +1,9 @@
 """Launch of one token of Mamba-2."""
 
+from ._arrays import ready
 from ._cupy import cupy
 from ._launch import Budget, Program, product
-from ._rows import by_row, flat, in_vectors, lanes_of, next_state, ready, whole
+from ._rows import by_row, flat, in_vectors, lanes_of, next_state, whole
 from ._types import Array, word
 
 THREADS = 128

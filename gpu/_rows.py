@@ -19,7 +19,7 @@ def packed(array: Array, axes: int) -> Array:
 
 
 def by_row(array: Array | None) -> tuple[Array | None, int]:
-    """Return an array whose rows, entries of its first axis, are packed, and their step.
+    """Return an array whose rows (along its first axis) are packed, and their step.
 
     The step is in elements. A slice of a wider projection is taken as it is.
     """

@@ -46,8 +46,8 @@ def selective_scan(
     u, dt and z are read where they are, by channels or by time (the transposed view of
     (batch, channels, length)), B and C whatever their strides over batch, time and
     groups; other layouts are copied. Rows too few to fill the GPU are cut in time
-    (`_mamba1_plan`). At most 512 states, 256 complex ones. Results are the same from run to run on one
-    kind of GPU.
+    (`_mamba1_plan`). Results are the same from run to run on one kind of GPU. At most
+    512 states, or 256 complex ones.
     """
     return scan(locals())
 
@@ -69,6 +69,7 @@ def selective_scan_step(
 ) -> tuple[Real[Array, "batch channels"], Number[Array, "slots channels state"]]:
     """`golden.mamba1.selective_scan_step`: states are read and written once.
 
-    Where `slots` is given, all of the state is copied first. At most 512 states, 256 complex ones.
+    Where `slots` is given, all of the state is copied first. At most 512 states, or 256
+    complex ones.
     """
     return advance(locals())

@@ -7,13 +7,16 @@ a frozen dataclass of strings, numbers, and dictionaries and tuples of them.
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import reduce
 from importlib import import_module
+from operator import add
 from typing import Any, Protocol
 
 import numpy as np
 
 from .contender import Contender, Outputs
 from .costs import Cost
+from .endings import ending
 from .field import Absent, resolve
 from .op_bytes import op_bytes
 from .verification import Check, check_core, check_sample, check_small, sample
@@ -129,9 +132,14 @@ class OpTask(Workload):
         return check_core(function, self.op, dtype) if function else None
 
     def judge(self, arguments: Mapping[str, Any], dtype: np.dtype) -> Judge:
-        """Compute golden on a sample; return what compares with it."""
-        expected = sample(self, arguments, dtype)
-        return lambda contender, got: check_sample(contender, expected, got)
+        """Compute golden on samples; return what compares with them."""
+        first = sample(self, arguments, dtype)
+        samples = [s for s in (first, ending(self, arguments, dtype)) if s]
+
+        def judged(contender: Contender, got: Outputs) -> Check:
+            return reduce(add, (check_sample(contender, s, got) for s in samples))
+
+        return judged
 
     def bytes(self, dtype: np.dtype, threads: int = 1) -> dict[str, int]:
         """Predict what a call of `ssmref.cpu` takes."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from . import options
 from .bench_setup import Line, begin, check_names, measured_rates, thread_count
 from .bench_sizes import sizes as bench_sizes
 from .bench_suites import commands
@@ -29,7 +30,7 @@ def bench() -> None:
 
 
 @bench.command()
-@click.option("--op", "ops", multiple=True, metavar="OP", help="Only this op.")
+@options.ops
 @click.option(
     "--workload",
     "ids",
@@ -83,13 +84,7 @@ def bench() -> None:
     type=click.Path(file_okay=False, path_type=Path),
     help="Append records below this folder, in <machine>/<date>-<commit>/ops.jsonl.",
 )
-@click.option(
-    "--markdown",
-    "markdown_path",
-    metavar="FILE",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Write the tables as Markdown.",
-)
+@options.markdown
 @click.option("--list", "only_list", is_flag=True, help="List the workloads, run none.")
 def ops(
     ops: tuple[str, ...],

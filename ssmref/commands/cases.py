@@ -4,18 +4,13 @@ import inspect
 
 import click
 
-from .choice import LEVELS, check_known, chosen_cases
+from . import options
+from .choice import check_known, chosen_cases
 
 
 @click.command()
-@click.option("--op", "ops", multiple=True, metavar="OP", help="Only this op.")
-@click.option(
-    "--level",
-    "levels",
-    multiple=True,
-    type=click.Choice(LEVELS),
-    help="Cases of this level; may be repeated.  [default: core]",
-)
+@options.ops
+@options.levels
 def cases(ops: tuple[str, ...], levels: tuple[str, ...]) -> None:
     """List the cases: their ids and the mistakes that each can see."""
     from ..conformance.catalogue import covered_ops

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from . import options
+
 if TYPE_CHECKING:
     from ..bench.pages.compare import Compared
     from ..bench.pages.sources import Run
@@ -39,13 +41,7 @@ FAILURES = {
 @click.option(
     "--across-machines", is_flag=True, help="Compare though the machines differ."
 )
-@click.option(
-    "--markdown",
-    "markdown_path",
-    metavar="FILE",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Write the tables as Markdown.",
-)
+@options.markdown
 def compare(
     before: Path,
     after: Path,

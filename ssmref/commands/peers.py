@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .choice import DTYPES, check_known
+from . import options
+from .choice import check_known
 from .progress import with_progress
 
 if TYPE_CHECKING:
     from ..conformance.adjudication import Run
 
-_FILE = click.Path(dir_okay=False, path_type=Path)
 # In a process of its own, the libraries being what they are: one would use the kernels
 # of another where both can be imported.
 COMMAND = (sys.executable, "-m", "ssmref", "verify")
@@ -31,13 +31,7 @@ JUDGED = (0, 1, 3)
     metavar="NAME",
     help="Only this peer; may be repeated.  [default: all]",
 )
-@click.option(
-    "--dtype",
-    type=click.Choice(DTYPES),
-    default="float32",
-    show_default=True,
-    help="Precision; the low ones keep parameters and states in float32.",
-)
+@options.dtype
 @click.option(
     "--timeout",
     default=1200.0,
@@ -45,12 +39,8 @@ JUDGED = (0, 1, 3)
     show_default=True,
     help="How long one peer may take.",
 )
-@click.option(
-    "--out", "out_path", metavar="FILE", type=_FILE, help="Write Markdown to this file."
-)
-@click.option(
-    "--json", "json_path", metavar="FILE", type=_FILE, help="Write all verdicts."
-)
+@options.written("--out", "out_path", "Write Markdown to this file.")
+@options.written("--json", "json_path", "Write all verdicts.")
 @click.option(
     "--from",
     "sources",

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .choice import DTYPES, LEVELS, check_known, chosen_cases
+from . import options
+from .choice import DTYPES, check_known, chosen_cases
 from .progress import with_progress
 
 if TYPE_CHECKING:
@@ -17,21 +18,6 @@ if TYPE_CHECKING:
 
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
-
-_ops = click.option(
-    "--op",
-    "ops",
-    multiple=True,
-    metavar="OP",
-    help="Only this op, for example mamba2.ssd; may be repeated.",
-)
-_ids = click.option(
-    "--case",
-    "ids",
-    multiple=True,
-    metavar="ID",
-    help="Only this case, of whatever level; may be repeated.",
-)
 
 
 @click.group()
@@ -63,15 +49,9 @@ def _mistakes() -> Iterator[None]:
 
 @vectors.command()
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
-@_ops
-@_ids
-@click.option(
-    "--level",
-    "levels",
-    multiple=True,
-    type=click.Choice(LEVELS),
-    help="Cases of this level; may be repeated.  [default: core]",
-)
+@options.ops
+@options.ids
+@options.levels
 @click.option(
     "--dtype",
     "dtypes",
@@ -141,20 +121,14 @@ def _export(
     type=_FOLDER,
     help="The folder of OP/FAMILY/SIZES/DTYPE/OUTPUT.npy to judge.",
 )
-@_ops
-@_ids
+@options.ops
+@options.ids
 @click.option(
     "--dtype",
     type=click.Choice(DTYPES),
     help="Precision, where DIR has several.",
 )
-@click.option(
-    "--json",
-    "json_path",
-    metavar="FILE",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Also write every verdict to this file.",
-)
+@options.written("--json", "json_path", "Also write every verdict.")
 def check(
     folder: Path,
     outputs: Path,

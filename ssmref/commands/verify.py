@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .choice import DTYPES, LEVELS, check_known, chosen_cases
+from . import options
+from .choice import check_known, chosen_cases
 from .progress import with_progress
 
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from ..conformance.expected import Expectation
     from ..conformance.report.results import Results
 
-_FILE = click.Path(dir_okay=False, path_type=Path)
 # The ops of the stages of chunked algorithms are for those who look for a bug.
 STAGES = "stages."
 
@@ -41,39 +41,15 @@ STAGES = "stages."
     show_default=True,
     help="With --exec: how long the program may take on one case.",
 )
-@click.option(
-    "--op",
-    "ops",
-    multiple=True,
-    metavar="OP",
-    help="Only this op, for example mamba2.ssd; may be repeated.",
-)
-@click.option(
-    "--case",
-    "ids",
-    multiple=True,
-    metavar="ID",
-    help="Only this case; may be repeated. See `ssmref cases`.",
-)
-@click.option(
-    "--level",
-    "levels",
-    multiple=True,
-    type=click.Choice(LEVELS),
-    help="Cases of this level; may be repeated.  [default: core]",
-)
+@options.ops
+@options.ids
+@options.levels
 @click.option(
     "--stages",
     is_flag=True,
     help="Also judge the stages of chunked algorithms, to find where a bug is.",
 )
-@click.option(
-    "--dtype",
-    type=click.Choice(DTYPES),
-    default="float32",
-    show_default=True,
-    help="Precision; the low ones keep parameters and states in float32.",
-)
+@options.dtype
 @click.option(
     "--require",
     "required",
@@ -90,15 +66,9 @@ STAGES = "stages."
     help="TOML file of expected failures ([[expected]] case, reason, link, dtype); "
     "an entry that was not run fails.",
 )
-@click.option(
-    "--json", "json_path", metavar="FILE", type=_FILE, help="Write every verdict."
-)
-@click.option(
-    "--junit", "junit_path", metavar="FILE", type=_FILE, help="Write JUnit XML."
-)
-@click.option(
-    "--html", "html_path", metavar="FILE", type=_FILE, help="Write one page, all in it."
-)
+@options.written("--json", "json_path", "Write every verdict.")
+@options.written("--junit", "junit_path", "Write JUnit XML.")
+@options.written("--html", "html_path", "Write one page, all in it.")
 def verify(
     target: str | None,
     peer: str | None,

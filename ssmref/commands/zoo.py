@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from . import options
 from .choice import check_known
 from .margins import show_margins
 from .progress import with_progress
@@ -35,13 +36,7 @@ if TYPE_CHECKING:
     help="Also run what is correct: false rejects, the room on both sides of the "
     "limit, and how long each level takes; takes minutes.",
 )
-@click.option(
-    "--json",
-    "json_path",
-    metavar="FILE",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Write every kill with its ratio.",
-)
+@options.written("--json", "json_path", "Write every kill with its ratio.")
 def zoo(
     ops: tuple[str, ...],
     ids: tuple[str, ...],

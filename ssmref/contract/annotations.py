@@ -6,7 +6,8 @@ occurs twice has one size.
 
 The kind of an annotation (``Real``) has a tuple of dtypes. Where it leaves the
 precision open, all arrays that do so need the same one: nothing is rounded or promoted
-unseen. So parameters that are always in float32 may stand beside tokens in bfloat16.
+unseen. So parameters that are always in float32 may stand beside tokens in bfloat16,
+and so may complex tokens where no other complex dtype is allowed.
 """
 
 from __future__ import annotations
@@ -107,9 +108,16 @@ class Array:
     dtypes: frozenset[str]
 
     @cached_property
-    def precisions(self) -> frozenset[str]:
-        """The precisions that it may have; none for integers."""
-        return frozenset(PRECISION[d] for d in self.dtypes if d in PRECISION)
+    def floating(self) -> frozenset[str]:
+        """The dtypes that have a precision; none for integers."""
+        return self.dtypes & PRECISION.keys()
+
+    @cached_property
+    def tied(self) -> frozenset[str]:
+        """The dtypes that were a choice, among the real or among the complex ones."""
+        pairs = frozenset(d for d in self.floating if d.startswith("complex"))
+        kinds = (pairs, self.floating - pairs)
+        return frozenset(d for kind in kinds if len(kind) > 1 for d in kind)
 
     def check_kind(self, value: Any, array: type, library: str) -> None:
         """Raise TypeError for what is not an `array` of the `library`."""
@@ -126,7 +134,7 @@ class Array:
             raise TypeError(
                 f"{self.name} has dtype {value.dtype}; it needs one of: {known}"
             )
-        return Size(PRECISION[name], self.name) if len(self.precisions) > 1 else None
+        return Size(PRECISION[name], self.name) if name in self.tied else None
 
     def check_shape(self, shape: tuple[int, ...], sizes: Sizes) -> None:
         """Add the axes of this array to `sizes`, or raise ValueError."""
@@ -200,7 +208,7 @@ def parameter(name: str, hint: Any) -> Parameter | None:
 
 def _array(name: str, hint: Any) -> Array:
     kinds = [k for k in get_args(hint) or (hint,) if hasattr(k, "dim_str")]
-    layouts = tuple(Layout.parse(kind.dim_str) for kind in kinds)
+    layouts = tuple(dict.fromkeys(Layout.parse(kind.dim_str) for kind in kinds))
     return Array(name, layouts, frozenset(d for kind in kinds for d in kind.dtypes))
 
 

@@ -149,8 +149,8 @@ class Contract:
 
 def _alike(specs: list[Array]) -> str:
     """Return the words for the arrays that need one precision."""
-    floating = [spec for spec in specs if spec.precisions]
-    several = [spec.name for spec in floating if len(spec.precisions) > 1]
+    floating = [spec for spec in specs if spec.floating]
+    several = [spec.name for spec in floating if spec.tied]
     return "all arrays" if len(several) == len(floating) else ", ".join(several)
 
 

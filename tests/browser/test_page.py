@@ -1,83 +1,20 @@
 """The page in a real Chromium: layout, console, filters, keyboard, contrast."""
 
-import os
-import shutil
 from pathlib import Path
-from typing import NoReturn
 
 import pytest
+from support.browser import CONTRASTS, chromium, find, media, resize
 from support.results import PACKED, PLAIN, results
 
 from ssmref.conformance.report.page import write_html
 
-# Set where a browser is installed on purpose: a missing one then is an error.
-REQUIRED = os.environ.get("SSMREF_REQUIRE_BROWSER") == "1"
-ARGUMENTS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 WIDTHS = [380, 1400]
-
-# The text that stands directly in an element against what is painted behind it, by the
-# formula of WCAG 2: 4.5 is needed.
-CONTRASTS = """
-const light = ([r, g, b]) => {
-  const [x, y, z] = [r, g, b].map((c) => c / 255)
-    .map((c) => (c <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4));
-  return 0.2126 * x + 0.7152 * y + 0.0722 * z;
-};
-const parse = (color) => color.match(/[\\d.]+/g).map(Number);
-const behind = (e) => {
-  for (; e; e = e.parentElement) {
-    const c = parse(getComputedStyle(e).backgroundColor);
-    if (c.length === 3 || c[3] > 0) return c;
-  }
-  return [255, 255, 255];
-};
-const own = (e) => [...e.childNodes].some((n) => n.nodeType === 3 && n.data.trim());
-return [...document.querySelectorAll("body *")]
-  .filter((e) => own(e) && e.checkVisibility() && e.tagName !== "SCRIPT")
-  .map((e) => {
-    const [a, b] = [light(parse(getComputedStyle(e).color)), light(behind(e))];
-    return [(Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05), e.outerHTML];
-  });
-"""
-
-
-def missing(what: str) -> NoReturn:
-    reason = f"{what} is missing: pip install selenium; apt install chromium-driver"
-    if REQUIRED:
-        pytest.fail(reason)
-    pytest.skip(reason)
-
-
-def program(name: str) -> str:
-    return shutil.which(name) or missing(name)
 
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
-    chromium, driver = program("chromium"), program("chromedriver")
-    try:
-        from selenium import webdriver
-    except ImportError:
-        missing("selenium")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    profile = tmp_path_factory.mktemp("profile")
-    for argument in (*ARGUMENTS, f"--user-data-dir={profile}"):
-        options.add_argument(argument)
-    service = webdriver.ChromeService(executable_path=driver)
-    browser = webdriver.Chrome(options=options, service=service)
-    yield browser
-    browser.quit()
+    with chromium(tmp_path_factory.mktemp("profile")) as started:
+        yield started
 
 
 @pytest.fixture(scope="module")
@@ -91,24 +28,10 @@ def address(tmp_path_factory):
 def page(browser, address):
     """The page, freshly loaded, wide and light; nothing may complain in the end."""
     resize(browser, 1400)
-    scheme(browser, "light")
+    media(browser)
     browser.get(address)
     yield browser
     assert browser.get_log("browser") == []
-
-
-def resize(browser, width):
-    metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-
-
-def scheme(browser, value):
-    features = [{"name": "prefers-color-scheme", "value": value}]
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
-
-
-def find(page, selector):
-    return page.find_elements("css selector", selector)
 
 
 def choose(page, name, value):
@@ -152,7 +75,7 @@ def test_every_plot_is_wide_and_its_labels_are_readable(page, width):
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_contrast_is_enough_for_all_text(page, theme):
-    scheme(page, theme)
+    media(page, theme)
     open_all(page)
     contrasts = page.execute_script(CONTRASTS)
     assert len(contrasts) > 100

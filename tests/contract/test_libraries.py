@@ -13,6 +13,7 @@ from jaxtyping import AbstractDtype
 from ssmref.contract import Library
 
 if TYPE_CHECKING:
+    from typing import Annotated as Pair
     from typing import Annotated as Position
     from typing import Annotated as Single
     from typing import Annotated as Token
@@ -27,6 +28,11 @@ else:
         """Parameters and states."""
 
         dtypes = ("float32",)
+
+    class Pair(AbstractDtype):
+        """Complex tokens: of one precision only."""
+
+        dtypes = ("complex64",)
 
     class Position(AbstractDtype):
         """Bounds and slots."""
@@ -156,6 +162,26 @@ def test_what_is_wrong_is_named(what):
 def test_all_arrays_are_meant_where_all_are_open():
     with pytest.raises(TypeError, match="precision float32; all arrays need one prec"):
         add(zeros(3), zeros(3, dtype=BF16))
+
+
+Either = Token[Any, " n"] | Pair[Any, " n"]
+
+
+@checked
+def rotate(a: Token[Any, " n"], b: Either) -> tuple:
+    return a, b
+
+
+def test_what_leaves_no_choice_goes_with_every_precision():
+    given = zeros(3, dtype=BF16), zeros(3, dtype=np.complex64)
+    assert rotate(*given) == given
+    with pytest.raises(TypeError, match=r"b has dtype float32, but a has .* bfloat16"):
+        rotate(zeros(3, dtype=BF16), zeros(3))
+
+
+def test_two_kinds_of_one_shape_are_named_once():
+    with pytest.raises(ValueError, match=r"needs \(n\) with n = 3 from a$"):
+        rotate(zeros(3), zeros(4, dtype=np.complex64))
 
 
 def test_a_dtype_in_foreign_order_is_refused():

@@ -17,13 +17,6 @@ from ssmref.golden import layers as golden
 CLOSE = {np.float32: 1e-6, np.float64: 1e-14}
 
 
-def cast(call: dict[str, Any], dtype: type) -> dict[str, Any]:
-    return {
-        k: v.astype(dtype) if isinstance(v, np.ndarray) and v.dtype.kind == "f" else v
-        for k, v in call.items()
-    }
-
-
 def prepared(rng, dtype, *, tokens=23, channels=37, width=4, bounds=None):
     """Return the arguments of `_convolution_kernels.convolve` but the output."""
     bounds = np.array([0, tokens] if bounds is None else bounds)

@@ -128,8 +128,9 @@ def _has_length(name, x):
 @pytest.fixture
 def divided(monkeypatch, use_threads, no_serial_paths):  # noqa: ARG001
     """Return a function that makes all scans use all threads and so many stretches."""
+    threads = numba.get_num_threads()
 
-    def use(stretches=None, workers=numba.config.NUMBA_NUM_THREADS):
+    def use(stretches=None, workers=threads):
         use_threads(workers)
         if stretches is not None:
             monkeypatch.setattr(division, "segments", lambda *_, **__: stretches)
@@ -235,11 +236,9 @@ def test_nan_beyond_the_last_channel_is_not_read():
 
 def test_workspace_does_not_grow_with_length():
     """Of what NumPy allocates; buffers of kernels have `Plan.tokens` for a length."""
-
-    peaks = []
+    peaks, rng = [], np.random.default_rng(16)
     for length in (300, 1200):
-        rng, sizes = np.random.default_rng(16), {"batch": 1, "channels": 4}
-        call = selective_scan_inputs(rng, length=length, **sizes)
+        call = selective_scan_inputs(rng, batch=1, length=length, channels=4)
         call["B"], call["C"] = (call[n][:, :, 0].copy() for n in "BC")
         peaks.append(workspace(mamba1.selective_scan, call))
     assert peaks[1] - peaks[0] < 1000

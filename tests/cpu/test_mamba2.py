@@ -5,6 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 from numba import config, get_num_threads
+from support.compare import assert_close
+from support.fast_paths import workspace
+from support.mamba2_inputs import part, ssd_example, ssd_inputs
 
 from ssmref.conformance.testing import cases, check
 from ssmref.cpu import _chunks as chunks
@@ -13,9 +16,6 @@ from ssmref.cpu._mamba2_pieces import CHUNK, SHORTEST
 from ssmref.cpu.mamba2 import ssd, ssd_step
 from ssmref.cpu.toolkit.kernels import kernel
 from ssmref.golden import mamba2 as golden
-
-from ..support.compare import assert_close
-from ..support.mamba2_inputs import part, ssd_example, ssd_inputs
 
 COMPILED = not vars(config)["DISABLE_JIT"]
 compiled = pytest.mark.skipif(not COMPILED, reason="too slow without a compiler")

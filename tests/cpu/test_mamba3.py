@@ -167,17 +167,11 @@ def test_a_decay_of_zero_forgets():
     call = example("siso", 40, **SMALL)
     call["A"][:, 20] = -np.inf
     call["A"][:, 30] = -1e38
-    call = {n: cast(v) for n, v in call.items()}
+    call = cast(call, np.float32)
     with np.errstate(over="ignore", invalid="ignore"):
         (y, state), (whole, final) = mamba3.siso(**call), golden.siso(**call)
     np.testing.assert_allclose(y, whole, rtol=0, atol=2e-5)
     np.testing.assert_allclose(state.ssm, final.ssm, rtol=0, atol=2e-5)
-
-
-def cast(value: Any) -> Any:
-    if isinstance(value, golden.Mamba3State):
-        return golden.Mamba3State(*(a.astype(np.float32) for a in value))
-    return value.astype(np.float32) if isinstance(value, np.ndarray) else value
 
 
 def test_growing_states_are_not_clipped():
@@ -217,7 +211,7 @@ def test_angles_of_float32_do_not_drift():
     call = siso_inputs(np.random.default_rng(0), length=length, **one)
     call["angles"][:] = np.arctanh(0.5)
     call["dt"][:] = 2**-10
-    _, state = mamba3.siso(**{n: cast(v) for n, v in call.items()})
+    _, state = mamba3.siso(**cast(call, np.float32))
     turns = float(np.tanh(np.float32(np.arctanh(0.5)))) * 2**-11 * length
     error = (state.angle[0, 0, 0] / (2 * np.pi) - turns + 0.5) % 1 - 0.5
     assert abs(error) < 2e-6

@@ -24,7 +24,7 @@ OPTIONS = {
     "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
     "TSAN_OPTIONS": "halt_on_error=1:exitcode=66:report_signal_unsafe=0:history_size=4",
 }
-FEWEST = 4
+FEWEST = 3
 
 
 class SanitizerError(AssertionError):
@@ -122,7 +122,7 @@ def _judge(options: argparse.Namespace) -> int:
 
 
 def _chosen(options: argparse.Namespace) -> list:
-    """Return the named cases, or some from the smaller half, small ones first."""
+    """Return the cases of these ids or families, or some from the smaller half."""
     import numpy as np
     from support.mirror import arrays_of
 
@@ -133,9 +133,9 @@ def _chosen(options: argparse.Namespace) -> list:
 
     known = sorted(cases(options.op), key=numbers)
     if options.case:
-        return [case for case in known if str(case) in options.case]
+        return [c for c in known if {str(c), c.family} & {*options.case}]
     half = known[: len(known) // 2 + 1]
-    return half[:: max(1, len(half) // FEWEST)]
+    return half[:: -(-len(half) // FEWEST)]
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ import emulated
 import numpy as np
 import pytest
 from hostcupy.settings import using
-
 from support.mirror import arrays_of
 
 from ssmref.conformance.cases.case import Case
@@ -83,7 +82,8 @@ def test_one_wrong_number_is_refused(name, dtype):
     def wrong(*args, **kwargs):
         result = op(name)(*args, **kwargs)
         y = result[0] if isinstance(result, tuple) else result
-        y.reshape(-1)[np.argmax(np.abs(y.astype(np.float32)))] *= -1
+        with np.errstate(over="ignore"):
+            y.reshape(-1)[np.argmax(np.abs(y.astype(np.float32)))] *= -99
         return result
 
     assert complaints(wrong, cases, dtype)

@@ -102,7 +102,9 @@ def test_views_share_memory_and_copies_do_not(cupy):
 @pytest.mark.parametrize("dtype", [np.float32, ml_dtypes.bfloat16, np.float16])
 def test_new_memory_is_poison(cupy, dtype):
     assert np.isnan(cupy.empty((3, 5), dtype).get().astype(np.float32)).all()
-    assert np.isnan(cupy.empty_like(cupy.zeros(3, dtype)).get().astype(np.float32)).all()
+    assert np.isnan(
+        cupy.empty_like(cupy.zeros(3, dtype)).get().astype(np.float32)
+    ).all()
     assert (cupy.empty(3, np.int32).get() == -1).all()
 
 
@@ -125,7 +127,13 @@ def test_overrun_sees_both_sides(cupy):
         assert not overrun(array._host)
         ctypes.memset(array.data.ptr + at, 7, 1)
         assert overrun(array._host) == side
-        assert overrun(array[3:]._host) == side
+        assert overrun(array[3:].reshape(3, 3).T._host) == side
+
+
+def test_what_numpy_made_has_no_zones(cupy):
+    made = (cupy.zeros((4, 4), np.complex64) * 2).real[:, None, 1:]
+    assert not overrun(made._host)
+    assert not overrun(cupy.stack([made, made]).view(np.float32)._host)
 
 
 class OnDevice:

@@ -151,7 +151,7 @@ def test_kernels_are_found_as_the_preprocessor_leaves_them():
 def test_compiler_complains_with_the_line_of_the_kernel():
     code = f'{CODE}\n#line 7 "mistaken.cu"\nint mistake = "text";\n'
     module = cupy.RawModule(code=code, options=OPTIONS)
-    with pytest.raises(CompileException, match="mistaken.cu:7"):
+    with pytest.raises(CompileException, match=r"mistaken\.cu:7"):
         module.get_function("where")
 
 

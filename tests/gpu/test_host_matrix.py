@@ -64,7 +64,9 @@ def product(code: str, a: np.ndarray, b: np.ndarray, d: np.ndarray, *options: st
 
 def operands(k: int) -> list[np.ndarray]:
     rng = np.random.default_rng(0)
-    return [rng.standard_normal(s).astype(np.float32) for s in ((16, k), (8, k), (16, 8))]
+    return [
+        rng.standard_normal(s).astype(np.float32) for s in ((16, k), (8, k), (16, 8))
+    ]
 
 
 @each_type

@@ -63,7 +63,7 @@ def test_every_low_number_is_widened_exactly(word):
 
 
 def floats_around(numbers: np.ndarray) -> np.ndarray:
-    """Return the numbers of a low type, what lies halfway, and the floats next to it."""
+    """Return low numbers, what lies halfway between, and the floats next to it."""
     wide = numbers.astype(np.float32).view(np.uint32)
     steps = [0, 1, 0x0FFF, 0x1000, 0x1001, 0x7FFF, 0x8000, 0x8001, 0xFFFF]
     return (wide[:, None] + np.array(steps, np.uint32)).reshape(-1).view(np.float32)
@@ -133,7 +133,9 @@ SPECIAL = {
 
 @pytest.mark.parametrize("name", SPECIAL)
 def test_special_numbers_and_subnormal_ones(name):
-    given, expected = (np.array([*x], np.float32) for x in zip(*SPECIAL[name], strict=True))
+    given, expected = (
+        np.array([*x], np.float32) for x in zip(*SPECIAL[name], strict=True)
+    )
     padded = np.full(64, np.nan, np.float32)
     padded[: given.size] = given
     found = mapped(kernel("apply", function=name), padded, TYPES["float"])

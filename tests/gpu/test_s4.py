@@ -11,6 +11,7 @@ import pytest
 import sanitized
 from emulated import on_numpy
 from hostcupy.settings import using
+from ssmref.gpu import _cauchy as cauchy
 from ssmref.gpu import _diagonal as diagonal
 from ssmref.gpu import _vandermonde as vandermonde
 from ssmref.gpu import s4, s4d
@@ -91,11 +92,10 @@ def cut(monkeypatch):
 
 
 @each_op
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_sequences_cut_in_time_pass_every_core_case(op, dtype, cut):
+def test_sequences_cut_in_time_pass_every_core_case(op, cut):
     function = on_numpy(OPS[op][0])
     for case in cases_of(op):
-        verdict = verify_case(function, case, np.dtype(dtype))
+        verdict = verify_case(function, case, np.dtype(np.float32))
         assert verdict.status == "passed", verdict
     assert len(cut) > 10, "hardly any case was cut"
 
@@ -120,7 +120,7 @@ def test_parts_whose_state_is_lost_are_seen(op, monkeypatch):
 # Around lanes, pairs of a lane, wide loads, tiles of tokens, blocks of channels.
 SIZES = [
     *[(1, 1, 1, 1), (3, 5, 2, 0), (8, 3, 3, 2), (31, 2, 4, 1), (33, 3, 5, 1)],
-    *[(9, 130, 4, 1), (7, 33, 32, 1), (7, 2, 33, 3), (4, 2, 130, 1), (5, 2, 64, 2)],
+    *[(9, 130, 4, 1), (2, 33, 32, 1), (5, 2, 33, 3), (3, 2, 130, 1), (3, 2, 64, 2)],
 ]
 
 
@@ -246,7 +246,7 @@ def test_digits_are_those_of_every_exponent(cupy):
 @pytest.mark.parametrize("length", LENGTHS)
 @pytest.mark.parametrize("ranks", [1, 2])
 def test_s4_kernel_has_digits_at_any_length(ranks, length):
-    call = system(state=40, ranks=ranks)
+    call = system(state=20, ranks=ranks)
     found = on_numpy(s4.s4_kernel)(**call, length=length)
     expected = golden_s4.s4_kernel(**wide(call), length=length)
     assert roundings(found, expected) <= ROUNDINGS
@@ -269,20 +269,22 @@ def test_s4_kernel_of_hippo():
     assert roundings(found, expected) <= ROUNDINGS
 
 
+def resonant() -> dict[str, Any]:
+    """Return a system with poles of any phase a thousandth beside the circle."""
+    call = system(state=5, channels=2)
+    call["dt"][:] = 0.1
+    call["A"] = (-0.02 + 1j * np.linspace(5, 23, 10).reshape(2, 5)).astype(np.complex64)
+    return {**call, "P": call["P"] / 16}
+
+
 def test_distances_to_poles_need_the_low_halves(monkeypatch):
-    from ssmref.gpu import _cauchy as cauchy
-
-    original = cauchy._halves
-
-    def single(values):
-        high, low = original(values)
-        return high, low * 0
-
-    monkeypatch.setattr(cauchy, "_halves", single)
-    call = system(state=40)
-    call["dt"][:] = 1e-3
-    found = on_numpy(s4.s4_kernel)(**call, length=5000)
-    expected = golden_s4.s4_kernel(**wide(call), length=5000)
+    call = resonant()
+    expected = golden_s4.s4_kernel(**wide(call), length=2000)
+    found = on_numpy(s4.s4_kernel)(**call, length=2000)
+    assert roundings(found, expected) <= ROUNDINGS
+    halves = cauchy._halves
+    monkeypatch.setattr(cauchy, "_halves", lambda a: (halves(a)[0], 0 * halves(a)[1]))
+    found = on_numpy(s4.s4_kernel)(**call, length=2000)
     assert not roundings(found, expected) <= ROUNDINGS
 
 

@@ -70,7 +70,7 @@ class Finding:
 def findings(program: Program, architecture: int) -> Iterator[Finding]:
     """Compile all variants of a program and look at what came out."""
     made = [(v, compiled(program, architecture, dict(v))) for v in program.variants]
-    pieces = [(v, name, c) for v, c in made for name in c.usage]
+    pieces = [(v, name, c) for v, c in made for name in sorted(c.usage)]
     texts = listings(architecture, [c.code[name] for _, name, c in pieces])
     for (variant, name, c), listing in zip(pieces, texts, strict=True):
         budgets = tuple(b for b in program.budgets if b.holds_for(name, variant))

@@ -11,18 +11,18 @@ namespace ssm {
 constexpr int POISON = 0xff;
 
 struct Copy {
-    void* to;
-    const void* from;
-    unsigned bytes, read;
-    std::uint64_t group;
-    Site site;
+  void* to;
+  const void* from;
+  unsigned bytes, read;
+  std::uint64_t group;
+  Site site;
 };
 
 struct Copies {
-    std::vector<Copy> list;
-    std::uint64_t open = 0;        // the number of the group that is not committed yet
+  std::vector<Copy> list;
+  std::uint64_t open = 0;  // the number of the group that is not committed yet
 
-    void check_finished() const;
+  void check_finished() const;
 };
 
 }  // namespace ssm

@@ -15,7 +15,7 @@
 #endif
 
 struct uint3 {
-    unsigned x, y, z;
+  unsigned x, y, z;
 };
 
 namespace ssm {
@@ -24,59 +24,59 @@ constexpr unsigned WARP = 32;
 
 // Where in a kernel something happens. A default argument, so that it is the caller's.
 struct Site {
-    const char* file;
-    int line;
-    static constexpr Site here(const char* file = __builtin_FILE(),
-                               int line = __builtin_LINE()) {
-        return {file, line};
-    }
+  const char* file;
+  int line;
+  static constexpr Site here(const char* file = __builtin_FILE(),
+                             int line = __builtin_LINE()) {
+    return {file, line};
+  }
 };
 
 // A launch, as Python fills it in. `message` is what went wrong, "" if nothing did.
 struct Launch {
-    uint3 grid, block;
-    std::uint64_t shared;          // bytes of shared memory per block
-    std::uint32_t resident;        // blocks that are in work at once
-    std::uint32_t greedy;          // a warp runs alone until it has to wait
-    std::uint64_t seed;            // of the greedy schedule
-    std::uint64_t patience;        // rounds of waiting until it counts as livelock
-    void** arguments;
-    void (*body)(void** arguments);
-    char message[1024];
-    std::uint64_t switches;        // how often one thread gave way to another
+  uint3 grid, block;
+  std::uint64_t shared;    // bytes of shared memory per block
+  std::uint32_t resident;  // blocks that are in work at once
+  std::uint32_t greedy;    // a warp runs alone until it has to wait
+  std::uint64_t seed;      // of the greedy schedule
+  std::uint64_t patience;  // rounds of waiting until it counts as livelock
+  void** arguments;
+  void (*body)(void** arguments);
+  char message[1024];
+  std::uint64_t switches;  // how often one thread gave way to another
 };
 
 struct Warp;
 struct Block;
-struct Copies;                     // those of cp.async that are under way
+struct Copies;  // those of cp.async that are under way
 
 enum class State : std::uint8_t { ready, at_barrier, at_collective, exited };
 
 // One CUDA thread. What a collective takes from a lane and gives to it is in `in` and
 // `out`; the lane that comes last does the work for all of them.
 struct Thread {
-    uint3 index;
-    unsigned number, lane;
-    Warp* warp;
-    Block* block;
-    State state;
-    Site site;                     // where it waits
-    const char* what;              // in which collective
-    unsigned mask;
-    alignas(16) std::uint32_t in[8];
-    alignas(16) std::uint32_t out[8];
-    Copies* copies;
-    void* context;                 // of the fiber
+  uint3 index;
+  unsigned number, lane;
+  Warp* warp;
+  Block* block;
+  State state;
+  Site site;         // where it waits
+  const char* what;  // in which collective
+  unsigned mask;
+  alignas(16) std::uint32_t in[8];
+  alignas(16) std::uint32_t out[8];
+  Copies* copies;
+  void* context;  // of the fiber
 };
 
 struct Block {
-    uint3 index;
-    unsigned char* shared;
+  uint3 index;
+  unsigned char* shared;
 };
 
 // Lanes that do not exist are null.
 struct Warp {
-    Thread* lanes[WARP];
+  Thread* lanes[WARP];
 };
 
 using Work = void (*)(Warp& warp, unsigned mask);

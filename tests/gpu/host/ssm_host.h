@@ -4,7 +4,6 @@
 #pragma once
 #ifndef SSM_NAMES_ONLY  // set to find out which kernels there are
 
-
 #include "approximate.h"
 #include "async_copy.h"
 #include "atomics.h"
@@ -13,16 +12,16 @@
 #include "numbers.h"
 #include "warp.h"
 
-#define SSM_CP_ASYNC(BYTES)                                                              \
-    inline void cp_async##BYTES(void* to, const void* from,                              \
-                                ssm::Site site = ssm::Site::here()) {                    \
-        ssm::copy_async(to, from, BYTES, BYTES, site);                                   \
-    }                                                                                    \
-    /* The first `read` bytes; zeros behind them. */                                     \
-    inline void cp_async##BYTES##_zfill(void* to, const void* from, unsigned read,       \
-                                        ssm::Site site = ssm::Site::here()) {            \
-        ssm::copy_async(to, from, BYTES, read, site);                                    \
-    }
+#define SSM_CP_ASYNC(BYTES)                                                      \
+  inline void cp_async##BYTES(void* to, const void* from,                        \
+                              ssm::Site site = ssm::Site::here()) {              \
+    ssm::copy_async(to, from, BYTES, BYTES, site);                               \
+  }                                                                              \
+  /* The first `read` bytes; zeros behind them. */                               \
+  inline void cp_async##BYTES##_zfill(void* to, const void* from, unsigned read, \
+                                      ssm::Site site = ssm::Site::here()) {      \
+    ssm::copy_async(to, from, BYTES, read, site);                                \
+  }
 SSM_CP_ASYNC(16)
 SSM_CP_ASYNC(8)
 SSM_CP_ASYNC(4)
@@ -31,7 +30,7 @@ SSM_CP_ASYNC(4)
 inline void cp_async_commit() { ssm::commit_copies(); }
 template <int N>
 inline void cp_async_wait() {
-    ssm::wait_for_copies(N);
+  ssm::wait_for_copies(N);
 }
 
 #endif

@@ -19,18 +19,30 @@
 // Static shared memory would be one block's for all, and zero where a GPU has noise.
 #define __shared__ static_assert(false, "use SSM_DYN_SMEM for shared memory");
 
-struct alignas(8) float2 { float x, y; };
-struct alignas(16) float4 { float x, y, z, w; };
-struct alignas(8) uint2 { unsigned x, y; };
-struct alignas(16) uint4 { unsigned x, y, z, w; };
-struct alignas(8) int2 { int x, y; };
-struct alignas(16) int4 { int x, y, z, w; };
+struct alignas(8) float2 {
+  float x, y;
+};
+struct alignas(16) float4 {
+  float x, y, z, w;
+};
+struct alignas(8) uint2 {
+  unsigned x, y;
+};
+struct alignas(16) uint4 {
+  unsigned x, y, z, w;
+};
+struct alignas(8) int2 {
+  int x, y;
+};
+struct alignas(16) int4 {
+  int x, y, z, w;
+};
 
 inline float2 make_float2(float x, float y) { return {x, y}; }
 inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
 inline uint2 make_uint2(unsigned x, unsigned y) { return {x, y}; }
 inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) {
-    return {x, y, z, w};
+  return {x, y, z, w};
 }
 inline int2 make_int2(int x, int y) { return {x, y}; }
 inline int4 make_int4(int x, int y, int z, int w) { return {x, y, z, w}; }
@@ -43,16 +55,17 @@ inline int4 make_int4(int x, int y, int z, int w) { return {x, y, z, w}; }
 
 #define SSM_FULL 0xffffffffu
 // Shared memory is sized by the launch; each block gets a poisoned piece of the heap.
-#define SSM_DYN_SMEM(T, name) T* name = reinterpret_cast<T*>(::ssm::current->block->shared)
+#define SSM_DYN_SMEM(T, name) \
+  T* name = reinterpret_cast<T*>(::ssm::current->block->shared)
 
 namespace ssm {
 
 template <class To, class From>
 inline To bits_as(From from) {
-    static_assert(sizeof(To) == sizeof(From));
-    To to;
-    std::memcpy(&to, &from, sizeof to);
-    return to;
+  static_assert(sizeof(To) == sizeof(From));
+  To to;
+  std::memcpy(&to, &from, sizeof to);
+  return to;
 }
 
 }  // namespace ssm
@@ -65,12 +78,12 @@ inline int __popc(unsigned x) { return __builtin_popcount(x); }
 inline int __clz(int x) { return x ? __builtin_clz(static_cast<unsigned>(x)) : 32; }
 inline int __ffs(int x) { return __builtin_ffs(x); }
 inline unsigned __brev(unsigned x) {
-    unsigned reversed = 0;
-    for (int bit = 0; bit < 32; ++bit) reversed |= (x >> bit & 1u) << (31 - bit);
-    return reversed;
+  unsigned reversed = 0;
+  for (int bit = 0; bit < 32; ++bit) reversed |= (x >> bit & 1u) << (31 - bit);
+  return reversed;
 }
 inline unsigned __umulhi(unsigned a, unsigned b) {
-    return static_cast<unsigned>(static_cast<std::uint64_t>(a) * b >> 32);
+  return static_cast<unsigned>(static_cast<std::uint64_t>(a) * b >> 32);
 }
 
 inline int min(int a, int b) { return a < b ? a : b; }
@@ -82,6 +95,6 @@ inline long long max(long long a, long long b) { return a > b ? a : b; }
 
 template <class T>
 inline T __ldg(const T* place) {
-    return *place;
+  return *place;
 }
 inline void __stcs(float4* place, float4 value) { *place = value; }

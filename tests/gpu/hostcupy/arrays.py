@@ -4,6 +4,7 @@ It is no subclass of NumPy's array: on a GPU, `numpy.asarray` of an array raises
 it does here.
 """
 
+import functools
 import operator
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -96,6 +97,15 @@ class ndarray(NDArrayOperatorsMixin):  # noqa: N801 (CuPy's name)
         """The device that it is on."""
         return Device()
 
+    def __getattr__(self, name: str) -> Any:
+        if name in VALUES:
+            return getattr(self._host, name)
+        if name in VIEWS:
+            return outside(getattr(self._host, name))
+        if name in METHODS:
+            return functools.partial(on_host(getattr(np.ndarray, name)), self)
+        raise AttributeError(f"an array on the device has no {name!r} here")
+
     def get(self) -> np.ndarray:
         """Return a copy as NumPy's."""
         return np.array(self._host, order="C")
@@ -103,7 +113,9 @@ class ndarray(NDArrayOperatorsMixin):  # noqa: N801 (CuPy's name)
     def set(self, array: np.ndarray) -> None:
         """Overwrite with an array of NumPy of the same shape and dtype."""
         if array.dtype != self.dtype or array.shape != self.shape:
-            raise ValueError(f"{array.dtype}{array.shape} into {self.dtype}{self.shape}")
+            raise ValueError(
+                f"{array.dtype}{array.shape} into {self.dtype}{self.shape}"
+            )
         self._host[...] = array
 
     def fill(self, value: Any) -> None:
@@ -195,7 +207,7 @@ def _key(key: Any) -> Any:
 
 
 def inside(value: Any) -> Any:
-    """Return what NumPy computes with; an array of NumPy's own is refused, as by CuPy."""
+    """Return what NumPy computes with; its own arrays are refused, as by CuPy."""
     if isinstance(value, ndarray):
         return value._host
     if isinstance(value, np.ndarray):
@@ -227,26 +239,9 @@ def on_host(function: Callable) -> Callable:
     return call
 
 
-def _method(name: str) -> Callable:
-    def method(self: ndarray, *args: Any, **kwargs: Any) -> Any:
-        return on_host(getattr(np.ndarray, name))(self, *args, **kwargs)
-
-    return method
-
-
-def _property(name: str, made: Callable[[Any], Any]) -> property:
-    return property(lambda self: made(getattr(self._host, name)))
-
-
-for _name in VALUES:
-    setattr(ndarray, _name, _property(_name, lambda value: value))
-for _name in VIEWS:
-    setattr(ndarray, _name, _property(_name, outside))
-for _name in METHODS:
-    setattr(ndarray, _name, _method(_name))
-
-
-def on_device(host: Any, dtype: Any = None, order: str = "C", offset: int = 0) -> ndarray:
+def on_device(
+    host: Any, dtype: Any = None, order: str = "C", offset: int = 0
+) -> ndarray:
     """Copy what NumPy makes an array of to the device, `offset` elements further."""
     array = np.asarray(host, dtype)
     if order in "KA" and array.flags.f_contiguous and not array.flags.c_contiguous:

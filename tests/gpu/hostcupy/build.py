@@ -108,14 +108,14 @@ def runtime(mode: str) -> Path:
 
 
 def kernels(code: str, options: Sequence[str]) -> dict[str, str]:
-    """Return the kernels of a text, by name, with their bounds of threads ("0": none)."""
+    """Return the kernels of a text with their bounds of threads, "0" for none."""
     command = [compiler(), *options, "-DSSM_HOST", "-DSSM_NAMES_ONLY", f"-I{HOST}"]
     text = run(*command, "-E", "-P", "-x", "c++", "-", text=code)
     return {name: _bound(words) for words, name in KERNEL.findall(text)}
 
 
 def _bound(words: str) -> str:
-    """Return the first argument of ``__launch_bounds__`` among a kernel's qualifiers."""
+    """Return the first argument of ``__launch_bounds__`` among the qualifiers."""
     _, found, rest = words.partition("__launch_bounds__")
     if not found:
         return "0"

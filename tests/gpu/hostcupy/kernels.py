@@ -43,7 +43,7 @@ POINTEES = {
 }
 
 
-class CompileException(Exception):
+class CompileException(Exception):  # noqa: N818 (CuPy's name)
     """The text of the compiler, as CuPy's exception of this name."""
 
 

@@ -7,6 +7,7 @@ under AddressSanitizer they cannot be touched in the first place.
 
 import ctypes
 import math
+from typing import Any
 
 import numpy as np
 
@@ -15,39 +16,50 @@ from .settings import current
 ZONE = 512
 UNTOUCHED = 0xA5
 POISON = 0xFF  # NaN in every format, -1 as an integer
-NOTE = 16  # bytes at the very end that say where the zones are
+
+
+class Allocation(np.ndarray):
+    """Bytes: an array in the middle, zones that are nobody's around it."""
+
+    start: int
+    size_inside: int
+
+    def zones(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return what lies before and behind the array."""
+        whole = self.view(np.ndarray)
+        return whole[: self.start], whole[self.start + self.size_inside :]
 
 
 def allocate(shape: tuple[int, ...], dtype: np.dtype, offset: int = 0) -> np.ndarray:
     """Return an array of poison, `offset` bytes behind a multiple of 16."""
     size = math.prod(shape) * dtype.itemsize
-    whole = np.full(2 * ZONE + 128 + size, UNTOUCHED, np.uint8)
+    whole = Allocation(2 * ZONE + 64 + offset + size, np.uint8)
     # A multiple of 16 and of no more.
-    start = ZONE + (16 - ZONE - whole.ctypes.data) % 64 + offset
-    whole[start : start + size] = POISON
-    whole[-NOTE:].view(np.int64)[:] = start, size
-    _forbid(whole, start, size)
-    return np.ndarray(shape, dtype, whole, start)
+    whole.start = ZONE + (16 - ZONE - whole.ctypes.data) % 64 + offset
+    whole.size_inside = size
+    whole[...] = POISON
+    for zone in whole.zones():
+        zone[...] = UNTOUCHED
+        if current().mode == "asan":
+            _forbid(zone)
+    return np.ndarray(shape, dtype, whole, whole.start)
 
 
-def _forbid(whole: np.ndarray, start: int, size: int) -> None:
-    if current().mode != "asan":
-        return
+def _forbid(zone: np.ndarray) -> None:
     poison = ctypes.CDLL(None).__asan_poison_memory_region
     poison.argtypes = ctypes.c_void_p, ctypes.c_size_t
-    address = whole.ctypes.data
-    poison(address, start)
-    poison(address + start + size, whole.size - start - size)
+    poison(zone.ctypes.data, zone.size)
 
 
 def overrun(array: np.ndarray) -> str:
-    """Say on which side of its allocation somebody wrote; "" if nobody did."""
-    whole = array.base
-    if current().mode == "asan" or not isinstance(whole, np.ndarray):
+    """Say on which side of its allocation somebody wrote; "" if nobody did.
+
+    What NumPy made, as the sum of two arrays, has no zones.
+    """
+    base: Any = array
+    while base is not None and not isinstance(base, Allocation):
+        base = getattr(base, "base", None)
+    if base is None or current().mode == "asan":
         return ""
-    start, size = whole[-NOTE:].view(np.int64)
-    if not (ZONE <= start <= ZONE + 96 and start + size + ZONE <= whole.size):
-        return "beyond"
-    if (whole[:start] != UNTOUCHED).any():
-        return "before"
-    return "beyond" if (whole[start + size : -NOTE] != UNTOUCHED).any() else ""
+    before, beyond = ((zone != UNTOUCHED).any() for zone in base.zones())
+    return "before" if before else "beyond" if beyond else ""

@@ -25,13 +25,13 @@ FUNCTIONS = """
     reciprocal remainder repeat reshape rint roll searchsorted sign sin sinh sort split
     sqrt square squeeze stack subtract sum swapaxes take tan tanh tensordot tile
     transpose tril triu true_divide trunc vstack where
-""".split()
+"""
 # What is the same for both.
 SHARED = """
     bool_ can_cast complex128 complex64 dtype e finfo float16 float32 float64 floating
     generic iinfo inf int16 int32 int64 int8 integer nan newaxis number pi
     promote_types result_type uint16 uint32 uint64 uint8
-""".split()
+"""
 FFT = ("fft", "ifft", "rfft", "irfft", "fftfreq", "rfftfreq")
 
 
@@ -219,8 +219,8 @@ def _cupy() -> ModuleType:
         fft=_module("cupy.fft", **{n: on_host(getattr(np.fft, n)) for n in FFT}),
         from_dlpack=from_dlpack,
         ndarray=arrays.ndarray,
-        **{name: on_host(getattr(np, name)) for name in FUNCTIONS},
-        **{name: getattr(np, name) for name in SHARED},
+        **{name: on_host(getattr(np, name)) for name in FUNCTIONS.split()},
+        **{name: getattr(np, name) for name in SHARED.split()},
         **members,
     )
 
