@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from .budget import LEAST_CALLS, Took
+from .budget import LEAST_CALLS, USUAL_START, Took
 from .points import KINDS, TIMES, Finding, Point, Setting, series
 from .records import append, load, run_folder
 from .run import CRASHED, MEASURED, SKIPPED, WRONG
@@ -95,7 +95,9 @@ class Book:
 
         Calls that were timed say more than the one that memory is measured of.
         """
-        start, length = self.starts.get(point.implementation, 0.0), point.task.length
+        length = point.task.length
+        # A process that had to compile says nothing about the next one.
+        start = min(self.starts.get(point.implementation, 0.0), USUAL_START)
         timed = self.history.get(replace(point, what=TIMES).series, {})
         known = {**self.history.get(point.series, {}), **timed}
         shorter = max((n for n in known if n <= length), default=None)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 # so much of it: nobody takes everything, and a few long points at the end get theirs.
 _SHARES, _PART = 2.0, 0.25
 # What the first point of an implementation and op may take at least, in seconds.
-COMPILING = 300.0
+COMPILING = 120.0
 # Until a process has imported everything and verified at small sizes.
 USUAL_START = 2.0
 # Calls that a point cannot do without: one that is verified, one or two that warm up,
@@ -69,13 +69,14 @@ class Budget:
     def limit(self, points_left: int, *, first: bool = False) -> float:
         """Return the seconds that the next of so many points may take.
 
-        The `first` of an implementation may take longer: what it compiles is kept.
+        The `first` of an implementation may take longer, and longer than what is left:
+        what it compiles is kept.
         """
         point = max(self.point, COMPILING) if first else self.point
         left = self.left
-        if left is None:
+        if left is None or (first and left):
             return point
-        share = 1.0 if first else max(_SHARES / max(points_left, 1), _PART)
+        share = max(_SHARES / max(points_left, 1), _PART)
         return min(point, min(share, 1.0) * left)
 
 

@@ -1,11 +1,9 @@
-"""Times of several callables side by side, in rounds, with every sample kept."""
+"""Times of a callable, with every sample kept; the order of several in rounds."""
 
-import gc
 import random
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 
 Call = Callable[[], object]
@@ -80,33 +78,6 @@ def warm_up(
     return tuple(times)
 
 
-def interleaved(
-    calls: Mapping[str, Call],
-    rounds: int,
-    *,
-    warm: Mapping[str, tuple[float, ...]] | None = None,
-    budget: float = BUDGET_SECONDS,
-    clock: Clock = time.perf_counter,
-) -> Iterator[tuple[str, float]]:
-    """Yield ``(name, seconds)`` of every call of every round.
-
-    Each round calls everybody once, in an order of its own, so that a machine that
-    slows down slows down everybody. Who has used up the budget leaves the later rounds.
-    """
-    spent = dict.fromkeys(calls, 0.0)
-    latest = {name: (warm or {}).get(name, ())[-1:] for name in calls}
-    with _no_collection():
-        for number in range(rounds):
-            for name in order(list(calls), number):
-                if number >= FEWEST and spent[name] > budget:
-                    continue
-                if (latest[name] or (0.0,))[0] < SETTLE_BELOW:
-                    calls[name]()
-                seconds = timed(calls[name], clock)
-                latest[name], spent[name] = (seconds,), spent[name] + seconds
-                yield name, seconds
-
-
 def order(names: list[str], number: int) -> list[str]:
     """Return the names in the order of this round: shuffled, the same in every run."""
     return random.Random(number).sample(names, len(names))
@@ -123,16 +94,3 @@ def timed(call: Call, clock: Clock) -> float:
 
 def _close(times: list[float]) -> bool:
     return max(times) - min(times) <= _STABLE_SPREAD * max(times)
-
-
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """Collect garbage before, not while something is timed."""
-    was_enabled = gc.isenabled()
-    gc.collect()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()

@@ -229,11 +229,12 @@ def _one(
     """Measure a workload; each measurement is on the disk before it is shown."""
     from dataclasses import replace
 
+    from ..bench.race import race
     from ..bench.records import append
-    from ..bench.run import record, run
+    from ..bench.run import record
 
-    say = Line(f"{workload.id}: ")
-    for found in run(workload, names, replace(settings, on_step=say)):
+    say = Line()
+    for found in race(workload, names, replace(settings, on_step=say)):
         if records is not None:
             append(records, record(found, written))
         yield found

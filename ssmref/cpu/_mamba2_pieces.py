@@ -6,6 +6,7 @@ import numpy as np
 
 from ._arguments import fresh
 from ._mamba2_kernels import Call, pass_states, scan
+from ._outputs import output
 from .toolkit.threads import segments, threads
 
 # Tokens of a chunk: with more, the products inside it cost more than the state; with
@@ -68,7 +69,7 @@ def scan_in_pieces(
         every[::count] = states
         _begin(call, pieces, every, heads, count)
         states = every
-    y = np.empty_like(call.x)
+    y = output(call.x.shape, call.x.dtype)
     _run(call, pieces, states, y, heads)
     return y, states if count == 1 else states[count - 1 :: count].copy()
 

@@ -13,7 +13,7 @@ from ._mamba1_scan import scan
 from ._mamba1_step import advance_token
 from ._types import Integer, Number, Real
 from .layers import silu, softplus
-from .toolkit.memory import aligned_empty
+from ._outputs import output
 
 Sequence = Real[np.ndarray, "batch length channels"]
 PerChannel = Real[np.ndarray, " channels"]
@@ -57,7 +57,7 @@ def selective_scan(
     state = fresh(
         initial_state, (len(bounds) - 1, *A.shape), _dtype(A, B, initial_state)
     )
-    y = aligned_empty(u.shape, u.dtype)
+    y = output(u.shape, u.dtype)
     if y.size:
         C = C if np.iscomplexobj(state) else _twice_real(C)
         inputs = Inputs(

@@ -9,6 +9,7 @@ from ._arguments import boundaries, checked, ready, rows_of
 from ._mamba3_kernels import Call
 from ._mamba3_pieces import scan_sequences
 from ._mamba3_step import StepState, step
+from ._outputs import output
 from ._types import Integer, Real
 
 Sequence = Real[np.ndarray, "batch length heads headdim"]
@@ -172,7 +173,7 @@ def _scan(call, x, initial_state, cu_seqlens):
     bounds = boundaries(x, cu_seqlens)
     given = initial_state or _zeros(len(bounds) - 1, call, x.dtype)
     last = Mamba3State(*(np.array(part, order="C") for part in given))
-    y = np.empty(x.shape, x.dtype)
+    y = output(x.shape, x.dtype)
     if y.size:
         scan_sequences(call, bounds, tuple(map(ready, given)), last, y.reshape(-1))
     return y, last

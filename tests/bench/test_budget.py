@@ -52,7 +52,10 @@ def test_nobody_can_use_up_the_budget_alone(clock):
 def test_the_first_point_may_compile(clock):
     assert Budget(1000.0, 20.0, clock).limit(50, first=True) == COMPILING
     assert Budget(None, 20.0, clock).limit(50, first=True) == COMPILING
-    assert Budget(100.0, 20.0, clock).limit(50, first=True) == 100.0
+    short = Budget(10.0, 20.0, clock)
+    assert short.limit(50, first=True) == COMPILING
+    clock.now = 10.0
+    assert short.limit(50, first=True) == 0.0
 
 
 def test_what_was_compiled_comes_on_top(clock):

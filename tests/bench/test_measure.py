@@ -1,8 +1,6 @@
-import gc
-
 import pytest
 
-from ssmref.bench.measure import Samples, interleaved, order, warm_up
+from ssmref.bench.measure import Samples, order, warm_up
 
 
 class Machine:
@@ -23,57 +21,12 @@ class Machine:
         return run
 
 
-def measured(machine, rounds, **options):
-    calls = {name: machine.call(name) for name in machine.seconds}
-    return list(interleaved(calls, rounds, clock=machine.clock, **options))
-
-
-def test_every_round_times_everybody_once():
-    machine = Machine(a=1.0, b=2.0, c=3.0)
-    found = measured(machine, 5)
-    assert len(found) == 15
-    for start in range(0, 15, 3):
-        assert {name for name, _ in found[start : start + 3]} == {"a", "b", "c"}
-    assert {n: s for n, s in found} == {"a": 1.0, "b": 2.0, "c": 3.0}
-
-
 def test_nobody_always_follows_the_same_one():
     names = ["a", "b", "c", "d"]
     followed = {tuple(order(names, i)[:2]) for i in range(20)}
     assert len(followed) > 4
     assert order(names, 7) == order(names, 7)
     assert names == ["a", "b", "c", "d"]
-
-
-def test_who_uses_up_the_budget_leaves_later_rounds():
-    found = measured(Machine(slow=10.0, fast=1.0), 8, budget=25.0)
-    names = [name for name, _ in found]
-    assert names.count("slow") == 3
-    assert names.count("fast") == 8
-
-
-def test_there_are_always_a_few_samples():
-    found = measured(Machine(slow=100.0), 8, budget=1.0)
-    assert len(found) == 3
-
-
-def test_short_calls_settle_before_their_sample():
-    machine = Machine(short=[0.01, 0.02, 0.01, 0.02])
-    assert [s for _, s in measured(machine, 2)] == pytest.approx([0.02, 0.02])
-
-
-def test_long_calls_are_made_only_once_per_sample():
-    machine = Machine(long=5.0)
-    assert len(measured(machine, 3, warm={"long": (5.0,)})) == 3
-    assert machine.calls == ["long"] * 3
-
-
-def test_garbage_is_not_collected_while_timing():
-    states = []
-    list(interleaved({"a": lambda: states.append(gc.isenabled())}, 2))
-    assert states
-    assert not any(states)
-    assert gc.isenabled()
 
 
 def test_warm_up_ends_when_times_are_stable():

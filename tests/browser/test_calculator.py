@@ -5,7 +5,7 @@ from importlib.util import find_spec
 
 import pytest
 from support import scaling_records as made
-from support.browser import CONTRASTS, REQUIRED, chromium, find, media, resize
+from support.browser import CONTRASTS, REQUIRED, find, media, resize
 
 from ssmref.bench.pages.build import report
 from ssmref.bench.pages.calculator import CONTEXT, DTYPE, REQUESTS
@@ -25,12 +25,6 @@ LACKING = [name for name in ("plotly", "matplotlib") if find_spec(name) is None]
 pytestmark = pytest.mark.skipif(
     bool(LACKING) and not REQUIRED, reason=f"missing: {LACKING}; pip install '.[bench]'"
 )
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    with chromium(tmp_path_factory.mktemp("profile")) as started:
-        yield started
 
 
 @pytest.fixture(scope="module")

@@ -3,18 +3,12 @@
 from pathlib import Path
 
 import pytest
-from support.browser import CONTRASTS, chromium, find, media, resize
+from support.browser import CONTRASTS, find, media, resize
 from support.results import PACKED, PLAIN, results
 
 from ssmref.conformance.report.page import write_html
 
 WIDTHS = [380, 1400]
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    with chromium(tmp_path_factory.mktemp("profile")) as started:
-        yield started
 
 
 @pytest.fixture(scope="module")

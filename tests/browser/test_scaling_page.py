@@ -9,7 +9,6 @@ from support import scaling_records as made
 from support.browser import (
     CONTRASTS,
     REQUIRED,
-    chromium,
     find,
     media,
     resize,
@@ -24,12 +23,6 @@ pytestmark = pytest.mark.skipif(
 )
 WIDTHS = [380, 1280]
 OVERTAKING = "attention.attention, ssmref.cpu"
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    with chromium(tmp_path_factory.mktemp("profile")) as started:
-        yield started
 
 
 @pytest.fixture(scope="module")

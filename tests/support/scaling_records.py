@@ -9,7 +9,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-CROSSING = 1000.0
 LENGTHS = (256, 512, 1024, 4096, 16384)
 TIME = "2026-01-02T03:04:05Z"
 ENVIRONMENT = "0123456789ab"

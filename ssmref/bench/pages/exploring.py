@@ -1,6 +1,7 @@
 """Sections of the explorers: chunk length, size of the state, forms of a scan."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 from .charts import Chart, Panel, Trace
 from .curves import (
@@ -10,7 +11,7 @@ from .curves import (
     timing_traces,
     verdict,
 )
-from .findings import time_series
+from .findings import OURS, time_series
 from .points import Memory, Timing
 from .section import Section, several
 from .series import Series, along, labels, place
@@ -49,23 +50,46 @@ def _chunks(run: Run) -> Iterator[Section]:
             "the worst error by what one rounding per operation can do; 30 is allowed.",
             "count",
         )
-        table = Table("chunks-table", chart.title, _CHUNK_HEAD, _chunk_rows(series))
+        rows = _chunk_rows(series, {_work(m): m for m in bytes_})
+        table = Table("chunks-table", chart.title, _CHUNK_HEAD, rows)
         yield Section("chunks", "Chunk length", [chart], [table])
 
 
-_CHUNK_HEAD = ["", "chunk", "median time", "error ratio"]
+_CHUNK_HEAD = [
+    *("", "chunk", "median time", "workspace by the model"),
+    *("measured peak with the results", "error ratio"),
+]
 
 
-def _chunk_rows(series: Sequence[Series[Timing]]) -> list[Row]:
+def _chunk_rows(
+    series: Sequence[Series[Timing]], bytes_: Mapping[Any, Memory]
+) -> list[Row]:
     names = labels([s.subject for s in series], series[0].axis)
     rows = []
     for one, name in zip(series, names, strict=True):
         for n, t in zip(one.places, one.points, strict=True):
             if t.seconds is None:
                 continue
-            cells = [Cell(str(n)), _median(t), Cell(verdict(t), "measured")]
+            held = _held_cells(bytes_.get(_work(t)))
+            cells = [Cell(str(n)), _median(t), *held, Cell(verdict(t), "measured")]
             rows.append(Row(name, cells, tags(t.subject)))
     return rows
+
+
+def _work(found: Timing | Memory) -> tuple[str, str, str, int]:
+    s = found.subject
+    return s.workload, s.implementation, s.dtype, s.threads
+
+
+def _held_cells(m: Memory | None) -> list[Cell]:
+    """Return workspace and peak; the model is the one of our fast paths."""
+    if m is None:
+        return [Cell(""), Cell("")]
+    model = m.model.get("workspace", 0) if m.subject.implementation == OURS else 0
+    return [
+        Cell(of_bytes(model), "analytic") if model else Cell(""),
+        Cell(of_bytes(m.measured), "measured") if m.measured else Cell(""),
+    ]
 
 
 def _median(t: Timing) -> Cell:

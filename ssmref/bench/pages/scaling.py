@@ -15,10 +15,10 @@ from .curves import (
     timing_rows,
     timing_traces,
 )
-from .findings import memory_series, time_series
+from .findings import memory_series, modelled, time_series
 from .points import Memory, Timing
 from .section import KINDS, Section, in_order, several
-from .series import Series, labels
+from .series import Series, is_attention, labels
 from .sources import Run
 from .tables import Cell, Row, Table
 from .words import digits, of_bytes, of_length
@@ -102,7 +102,30 @@ def memory_section(run: Run) -> Iterator[Section]:
     table = Table(
         "memory-table", "Memory besides the inputs", head, rows, _notes("memory")
     )
-    yield Section("memory", "Memory", [chart], [table, _agreements(run.memories)])
+    tables = [table, *_kept(series, columns), _agreements(run.memories)]
+    yield Section("memory", "Memory", [chart], tables)
+
+
+def _kept(series: Sequence[Series[Memory]], columns: Sequence[int]) -> Iterator[Table]:
+    """Yield what of the memory is kept for the next token: a cache or a state."""
+    rows = []
+    known = [s for s in modelled(series) if any(p.model.get("state") for p in s.points)]
+    for one, name in zip(known, labels([s.subject for s in known]), strict=True):
+        sizes = {
+            n: p.model["state"] for n, p in zip(one.places, one.points, strict=True)
+        }
+        what = "cache of keys and values" if is_attention(one.subject) else "state"
+        cells = (sizes.get(n) for n in columns)
+        row = [Cell(of_bytes(s), "analytic") if s else Cell("") for s in cells]
+        rows.append(Row(f"{name}: {what}", row, tags(one.subject)))
+    if rows:
+        yield Table(
+            "kept-table",
+            "What of it is kept for the next token",
+            ["", *map(of_length, columns)],
+            rows,
+            "Counted. A cache grows with the sequence, a state does not.",
+        )
 
 
 def _there(run: Run) -> list[tuple[str, float]]:

@@ -17,11 +17,11 @@ from .findings import (
     time_series,
 )
 from .growth import interval, named, onset
-from .points import MEASURED, STATUSES, Memory, Subject
+from .points import MEASURED, STATUSES, Subject
 from .section import KINDS, in_order
 from .series import labels, rank
-from .serving import is_decode, per_request
 from .sources import Run
+from .telling import held, latency, states
 from .words import (
     digits,
     listed,
@@ -57,7 +57,9 @@ def summary(run: Run) -> list[str]:
         *_powers(run, found, "memory"),
         *_steps(run, times),
         *_agreement(run),
-        *_held(run),
+        *latency(run, _spoken_of),
+        *held(run),
+        *states(run),
         *run.notes,
     ]
 
@@ -196,36 +198,3 @@ def _agreement(run: Run) -> Iterator[str]:
             f"{digits(worst.agreement or 0.0)} times the model"
         )
     yield f"{sentence}."
-
-
-def _held(run: Run) -> Iterator[str]:
-    """Say what is held of one request at the longest context that all have."""
-    held = [
-        m
-        for m in run.memories
-        if m.subject.kind == "inference"
-        and is_decode(m.subject)
-        and m.model.get("state")
-    ]
-    by_op: dict[str, dict[int, Memory]] = {}
-    for m in held:
-        by_op.setdefault(m.subject.op, {})[m.subject.length or 0] = m
-    common = set.intersection(*(set(own) for own in by_op.values())) if by_op else set()
-    if not common:
-        return
-    context = max(common)
-    words = [
-        f"{op} {of_bytes(per_request(own[context]))}{_constancy(own)}"
-        for op, own in by_op.items()
-    ]
-    yield (
-        f"With {of_length(context)} tokens of context one request holds, counted: "
-        f"{'; '.join(words)}."
-    )
-
-
-def _constancy(own: dict[int, Memory]) -> str:
-    sizes = {per_request(m) for m in own.values()}
-    if len(own) < 2:
-        return ""
-    return " (at any context)" if len(sizes) == 1 else " (grows with the context)"

@@ -35,11 +35,6 @@ def _ambiguous(arguments: Arguments) -> bool:
     return turning(arguments) and arguments["B"].shape[-1] > 2
 
 
-def _partial(arguments: Arguments) -> bool:
-    count = arguments["angles"].shape[-1]
-    return turning(arguments) and 2 * count < arguments["B"].shape[-1]
-
-
 def _inside_rotary_part(v, theta, pairing, bias=0) -> np.ndarray:
     del pairing
     count = theta.shape[-1]

@@ -110,9 +110,6 @@ class Lanes:
             self.bits_type, [value] * self.count if self.count else value
         )
 
-    def _same(self, kind: Any, value: Any) -> Any:
-        return ir.Constant(kind, [value] * self.count if self.count else value)
-
     def wrap(self, value: Any) -> Value:
         """Return a number as a constant; a `Value` as it is."""
         return value if isinstance(value, Value) else self.constant(value)
