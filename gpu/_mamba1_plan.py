@@ -106,7 +106,7 @@ def _segment(work: Work, laid: Tiling) -> int:
     """Return how long segments are of which just enough run side by side."""
     lanes = -(-work.channels * laid.lanes // laid.rows)
     wanted = max(1, work.processors * LANES_PER_SM // max(lanes, 1))
-    return -(-work.tokens // (wanted * LEAST_SEGMENT)) * LEAST_SEGMENT
+    return max(1, -(-work.tokens // (wanted * LEAST_SEGMENT))) * LEAST_SEGMENT
 
 
 def packed_segments(bounds: Sequence[int], length: int) -> tuple[np.ndarray, list[int]]:

@@ -32,7 +32,9 @@ def _budgets(registers: int, forward: float, states: float, **when: int) -> tupl
     vectors = "LDGSTS.E.BYPASS.128", "STG.E.128"
     return (
         Budget("scan_forward", registers, False, vectors, ("MUFU.EX2", forward), fast),
-        Budget("scan_states", registers, False, vectors[:1], ("MUFU.EX2", states), fast),
+        Budget(
+            "scan_states", registers, False, vectors[:1], ("MUFU.EX2", states), fast
+        ),
     )
 
 

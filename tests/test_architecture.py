@@ -20,6 +20,9 @@ ALLOWED = {
     "ssmref.cpu": {"numpy", "numba", "llvmlite", "scipy", "jaxtyping"}
     | {"ssmref.contract", "ssmref.cpu.toolkit"},
     "ssmref.gpu": {"numpy", "cupy", "jaxtyping", "ml_dtypes", "ssmref.contract"},
+    # The one place of the package that judges and measures: a command of its own.
+    "ssmref.gpu.check": {"numpy", "cupy", "ssmref.ops", "ssmref.gpu"}
+    | {"ssmref.conformance", "ssmref.bench"},
     "ssmref.ops": set(),
     "ssmref.models": {"numpy"},
     "ssmref.conformance": {

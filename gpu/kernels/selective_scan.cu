@@ -35,9 +35,11 @@
 
 constexpr int TOKENS = 4;  // of which sums over lanes are taken together
 constexpr int UNROLL = PARTS * STATES * ROWS <= 4 ? 2 : 1;
-// Blocks that an SM has room for: 32 warps of 64 registers, or 20 of 96 where there are
-// fewer rows (one channel for a lane), which leaves more instructions under way in each.
-constexpr int BLOCKS = PARTS * STATES * ROWS > 8 ? 1 : (ROWS > 1 ? 1024 : 640) / THREADS;
+// Warps that an SM has registers for: 32 of 64 registers, or 20 of 96 where rows are
+// fewer (one channel for a lane), which leaves more instructions under way in each.
+// Addresses of single numbers take more.
+constexpr int WARPS_PER_SM = !(WHOLE && WHOLE_BC) ? 16 : ROWS > 1 ? 32 : 20;
+constexpr int BLOCKS = PARTS * STATES * ROWS > 8 ? 1 : 32 * WARPS_PER_SM / THREADS;
 
 // Sums over LANES lanes of TOKENS tokens: of y, lane q keeps those of tokens q, q +
 // LANES, ... (with more lanes than tokens, the first TOKENS lanes).

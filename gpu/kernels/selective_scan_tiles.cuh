@@ -93,7 +93,7 @@ __device__ __forceinline__ void copy(uint4* slot, const IO* from, int count) {
     cp_async16(slot, from);
   } else {
     IO* const to = reinterpret_cast<IO*>(slot);
-#pragma unroll 1  // all at once would take the registers of the states
+#pragma unroll
     for (int i = 0; i < VECTOR; ++i)
       if (i < count) to[i] = from[i];
   }

@@ -233,6 +233,14 @@ def test_blocks_that_look_back_come_to_an_end(resident, seed):
     assert (sums.get() == np.cumsum(given)).all()
 
 
+@pytest.mark.parametrize("seed", [0, 3])
+def test_fibers_of_the_c_library_run_in_the_same_order(seed):
+    """For processors that the hand-written switch does not know."""
+    usual = order(2, seed)
+    with using(mode="ucontext"):
+        assert order(2, seed) == usual
+
+
 def test_an_unfinished_build_is_not_taken(tmp_path, monkeypatch):
     monkeypatch.setenv("SSMREF_HOST_CACHE", str(tmp_path))
 

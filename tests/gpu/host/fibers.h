@@ -17,7 +17,11 @@
 #include <sanitizer/common_interface_defs.h>
 #endif
 
-#if !defined(__x86_64__) && !defined(__aarch64__)
+// Elsewhere the C library switches; SSM_UCONTEXT asks for it here as well.
+#if !defined(__x86_64__) && !defined(__aarch64__) && !defined(SSM_UCONTEXT)
+#define SSM_UCONTEXT
+#endif
+#ifdef SSM_UCONTEXT
 #include <ucontext.h>
 #endif
 
@@ -56,7 +60,27 @@ class Stack {
   char* low_;
 };
 
-#if defined(__x86_64__)
+#if defined(SSM_UCONTEXT)
+
+inline void ssm_switch(void** from, void* to) {
+  ucontext_t here;
+  *from = &here;
+  swapcontext(&here, static_cast<ucontext_t*>(to));
+}
+
+inline void* prepare(const Stack& stack, void (*entry)()) {
+  // The first context lies at the high end of its own stack.
+  const std::size_t room = (sizeof(ucontext_t) + 63) / 64 * 64;
+  auto* context = reinterpret_cast<ucontext_t*>(stack.high() - room);
+  getcontext(context);
+  context->uc_stack.ss_sp = stack.low();
+  context->uc_stack.ss_size = Stack::SIZE - room;
+  context->uc_link = nullptr;
+  makecontext(context, entry, 0);
+  return context;
+}
+
+#elif defined(__x86_64__)
 
 extern "C" void ssm_switch(void** from, void* to);
 asm(R"(
@@ -136,26 +160,6 @@ inline void* prepare(const Stack& stack, void (*entry)()) {
   for (int i = 0; i < 20; ++i) saved[i] = nullptr;
   saved[11] = reinterpret_cast<void*>(entry);  // x30, where the switch returns to
   return saved;
-}
-
-#else
-
-inline void ssm_switch(void** from, void* to) {
-  ucontext_t here;
-  *from = &here;
-  swapcontext(&here, static_cast<ucontext_t*>(to));
-}
-
-inline void* prepare(const Stack& stack, void (*entry)()) {
-  // The first context lies at the high end of its own stack.
-  const std::size_t room = (sizeof(ucontext_t) + 63) / 64 * 64;
-  auto* context = reinterpret_cast<ucontext_t*>(stack.high() - room);
-  getcontext(context);
-  context->uc_stack.ss_sp = stack.low();
-  context->uc_stack.ss_size = Stack::SIZE - room;
-  context->uc_link = nullptr;
-  makecontext(context, entry, 0);
-  return context;
 }
 
 #endif

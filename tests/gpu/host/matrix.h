@@ -57,7 +57,7 @@ inline float accumulate(const double* addends, int count) {
   for (int i = 0; i < count; ++i) {
     finite = finite && std::isfinite(addends[i]);
     sum += addends[i];
-    if (addends[i] != 0) largest = std::max(largest, std::ilogb(addends[i]));
+    if (addends[i] != 0) largest = ::max(largest, std::ilogb(addends[i]));
   }
   if (!finite) return static_cast<float>(sum);
   const double unit = std::ldexp(1.0, largest - 23);

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 HOST = Path(__file__).resolve().parents[1] / "host"
-RUNTIMES = {"plain": "runtime.cpp", "asan": "runtime.cpp", "tsan": "threads.cpp"}
 # A GPU fuses multiplication and addition by default; so does the host, where it can.
 COMMON = ("-fPIC", "-fno-strict-aliasing", "-ffp-contract=fast", "-Wno-unknown-pragmas")
 MODES = {
@@ -21,6 +20,7 @@ MODES = {
         *("-fsanitize=address,undefined", "-fno-sanitize-recover=all"),
     ),
     "tsan": ("-O1", "-g", "-fsanitize=thread", "-DSSM_THREADS"),
+    "ucontext": ("-O2", "-DSSM_UCONTEXT"),
 }
 KERNEL = re.compile(r'extern\s+"C"\s+__global__\s+([^;{]*?)\b(\w+)\s*\([^(){}]*\)\s*\{')
 
@@ -98,7 +98,8 @@ def runtime(mode: str) -> Path:
     """Return the host runtime, which all kernels of a mode share."""
     # ThreadSanitizer is told by hand what the runtime orders; see threads.cpp.
     options = [o for o in flags(mode) if o != "-fsanitize=thread"]
-    sources = [HOST / RUNTIMES[mode], HOST / "async_copy.cpp"]
+    main = "threads.cpp" if mode == "tsan" else "runtime.cpp"
+    sources = [HOST / main, HOST / "async_copy.cpp"]
 
     def make(path: Path) -> None:
         command = [compiler(), "-std=c++20", *options, "-shared", *sources, "-o", path]

@@ -5,8 +5,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-MODES = ("plain", "asan", "tsan")
-
 
 @dataclass(frozen=True)
 class Settings:
@@ -15,7 +13,8 @@ class Settings:
     `resident` blocks are in work at once. A `seed` other than 0 lets one warp after the
     other run ahead, in an order that depends on it; with 0 threads take turns. Arrays
     that come from NumPy begin `offset` elements after a multiple of 16 bytes. The
-    `mode` is how kernels are compiled: asan and tsan need a process of their own.
+    `mode` is how kernels are compiled, one of `build.MODES`; asan and tsan need a
+    process of their own.
     """
 
     resident: int = 1

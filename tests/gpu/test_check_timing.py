@@ -1,0 +1,318 @@
+"""How the check times: by a device whose clock is written down here."""
+
+import numpy as np
+import pytest
+from ssmref.gpu.check import grid, racing, timing
+from ssmref.gpu.check.grid import Point
+from ssmref.gpu.check.racing import run_point
+from ssmref.gpu.check.timing import Turns, calls_per_sample, race
+
+from ssmref.bench.contender import Contender, UnavailableError
+from ssmref.bench.rates import Rate
+from ssmref.bench.workloads import Workload
+from ssmref.conformance.outputs import flatten
+from ssmref.golden import layers, mamba1
+from ssmref.ops import OPS
+
+SCAN = Workload(
+    "mamba1.selective_scan",
+    "gpu",
+    "toy",
+    {"batch": 2, "length": 40, "channels": 5, "state": 3},
+    {"batch": 2, "length": 7, "channels": 3, "state": 3},
+    {"batch": 1, "sequences": 1, "channels": 2},
+)
+STEP = Workload(
+    "layers.causal_conv1d_step",
+    "gpu",
+    "toy",
+    {"batch": 7, "channels": 4, "width": 4},
+    {"batch": 3, "channels": 4, "width": 4},
+    {"batch": 1, "slots": 1},
+)
+
+
+class Clock:
+    """A device that notes every call; a call says how long it takes by its name."""
+
+    name, l2_bytes, processors = "Toy GPU", 0, 1
+
+    def __init__(self, **seconds):
+        self.times, self.log, self.free = seconds, [], 10**9
+
+    def available(self):
+        return self.free
+
+    def seconds(self, calls):
+        names = [getattr(call, "__name__", None) or call() for call in calls]
+        self.log.append(names)
+        return sum(self.times.get(name, 1e-3) for name in names)
+
+    def captured(self, calls):
+        for call in calls:
+            call()
+        return self._named("graph")
+
+    def release(self):
+        self.log.append("released")
+
+    def details(self):
+        return {"name": self.name}
+
+    @staticmethod
+    def _named(name):
+        def call():
+            return name
+
+        call.__name__ = name
+        return call
+
+
+def named(*names):
+    return {name: Turns([Clock._named(name)]) for name in names}
+
+
+def test_every_round_has_everybody_in_an_order_of_its_own():
+    clock = Clock(a=1e-3, b=1e-3, c=1e-3)
+    samples = race(clock, named("a", "b", "c"), {})
+    warm = sum(len(s.warm_up) for s in samples.values())
+    rounds = [
+        [n[0] for n in clock.log[i : i + 3]] for i in range(warm, len(clock.log), 3)
+    ]
+    assert len(rounds) == timing.ROUNDS
+    assert all(sorted(own) == ["a", "b", "c"] for own in rounds)
+    assert len({tuple(own) for own in rounds}) > 3
+    assert all(s.median == pytest.approx(1e-3) for s in samples.values())
+
+
+def test_samples_are_seconds_per_call():
+    clock = Clock(fast=2e-6)
+    found = race(clock, named("fast"), {})["fast"]
+    assert calls_per_sample(2e-6) == 100
+    assert len(clock.log[-1]) == 100
+    assert found.median == pytest.approx(2e-6)
+
+
+def test_what_takes_long_has_few_samples():
+    found = race(Clock(slow=10.0), named("slow"), {})["slow"]
+    assert len(found.seconds) == timing.FEWEST
+    assert len(found.warm_up) == timing.WARM_UP_CALLS
+
+
+def test_copies_take_turns():
+    turns = Turns([Clock._named(n) for n in "abc"])
+    names = [[call.__name__ for call in turns.take(n)] for n in (2, 2, 4)]
+    assert names == [["a", "b"], ["c", "a"], ["b", "c", "a", "b"]]
+
+
+def test_who_raises_leaves_and_the_others_go_on():
+    calls = {"n": 0}
+
+    def breaks():
+        calls["n"] += 1
+        if calls["n"] > 5:
+            raise ValueError("no more")
+
+    class Running(Clock):
+        def seconds(self, calls):
+            for call in calls:
+                call()
+            return 0.1 * len(calls)
+
+    failed = {}
+    found = race(Running(), {"bad": Turns([breaks]), **named("good")}, failed)
+    assert list(found) == ["good"]
+    assert str(failed["bad"]) == "no more"
+    assert len(found["good"].seconds) > timing.FEWEST
+
+
+def contender(name, function, workload=SCAN, note=""):
+    """Offer a function of NumPy arrays, called by the names of golden."""
+    op = OPS[workload.op]
+
+    def prepare(arguments):
+        given = {n: v.get() if hasattr(v, "get") else v for n, v in arguments.items()}
+        call = lambda: function(**given)  # noqa: E731
+        call.__name__ = name
+        return call
+
+    return Contender(name, op.name, prepare, lambda r: flatten(op, r), note=note)
+
+
+@pytest.fixture
+def field(monkeypatch):
+    """Let a point have these contenders; return how to run it."""
+
+    def run(*offered, workload=SCAN, clock=None, dtype="float32", rates=None):
+        monkeypatch.setattr(racing, "contenders", lambda _: list(offered))
+        clock = clock or Clock()
+        found = list(run_point(clock, Point(workload), dtype, rates or {}))
+        return {m.implementation: m for m in found}, clock
+
+    return run
+
+
+def off_by_a_percent(**arguments):
+    y, state = mamba1.selective_scan(**arguments)
+    return y * np.float32(1.01), state
+
+
+def right(**arguments):
+    return mamba1.selective_scan(**arguments)
+
+
+def test_who_is_wrong_gets_no_time(field):
+    found, clock = field(
+        contender("right", right), contender("wrong", off_by_a_percent)
+    )
+    assert found["right"].status == "measured"
+    assert found["right"].check.ratio < 5
+    assert len(found["right"].samples.seconds) == timing.ROUNDS
+    assert found["wrong"].status == "wrong"
+    assert found["wrong"].samples is None
+    assert "small sizes" in found["wrong"].reason
+    assert ["wrong"] not in clock.log
+    assert clock.log[-1] == "released"
+
+
+def test_verdicts_come_before_times(field):
+    events = []
+
+    class Noting(Clock):
+        def seconds(self, calls):
+            events.append("time")
+            return super().seconds(calls)
+
+    def noting(**arguments):
+        events.append("result")
+        return right(**arguments)
+
+    _ = field(contender("one", noting), contender("two", noting), clock=Noting())
+    assert events[:4] == ["result"] * 4, "small and full sizes, of both"
+    assert set(events[4:]) == {"time"}
+
+
+def test_a_mistake_of_full_sizes_is_found(field):
+    def forgets(**arguments):
+        y, state = right(**arguments)
+        y[:, 33:] = 0
+        return y, state
+
+    found, _ = field(contender("forgets", forgets))
+    assert found["forgets"].status == "wrong"
+    assert "timed result" in found["forgets"].reason
+
+
+@pytest.mark.parametrize("part", ["y", "final_state"])
+def test_the_end_of_a_long_sequence_is_judged(field, monkeypatch, part):
+    for name, value in (("LONG", 3000), ("LAST", 600), ("JUDGED", 8)):
+        monkeypatch.setattr(racing, name, value)
+    long = SCAN.resized(length=3000)
+
+    def wrong(**arguments):
+        y, state = right(**arguments)
+        if part == "y" and y.shape[1] > 100:
+            y[:, -3] *= 1.5
+        if part == "final_state" and y.shape[1] > 100:
+            state = state * np.float32(1.5)
+        return y, state
+
+    found, _ = field(contender("right", right), contender("w", wrong), workload=long)
+    assert found["right"].status == "measured"
+    assert "final state, the last 8 tokens" in found["right"].check.places
+    assert found["w"].status == "wrong"
+
+
+def test_steps_are_replayed_and_also_launched(field):
+    step = layers.causal_conv1d_step
+    clock = Clock(graph=6e-3, step=5e-3)
+    clock.l2_bytes = 3000
+    found, _ = field(contender("step", step, STEP), workload=STEP, clock=clock)
+    copies = found["step"].copies
+    assert copies > 1
+    assert found["step"].samples.median == pytest.approx(6e-3 / copies)
+    assert found["step, eager"].samples.median == pytest.approx(1e-3)
+
+
+def test_without_a_graph_steps_are_launched(field):
+    class NoGraph(Clock):
+        def captured(self, calls):
+            raise RuntimeError("operation not permitted when stream is capturing")
+
+    own = contender("step", layers.causal_conv1d_step, STEP)
+    found, _ = field(own, workload=STEP, clock=NoGraph())
+    assert found["step"].status == "not available"
+    assert "no graph" in found["step"].reason
+    assert found["step, eager"].status == "measured"
+
+
+def test_who_is_absent_or_lacks_memory_says_so(field):
+    def absent(**_):
+        raise UnavailableError("mamba_ssm is not installed")
+
+    def too_large(**_):
+        raise MemoryError("4 TB")
+
+    found, _ = field(contender("absent", absent), contender("large", too_large))
+    assert (found["absent"].status, found["absent"].reason) == (
+        *("not available", "mamba_ssm is not installed"),
+    )
+    assert found["large"].status == "skipped"
+    full = Clock()
+    full.free = 1000
+    found, clock = field(contender("right", right), clock=full)
+    assert found["right"].status == "skipped"
+    assert "GB of memory" in found["right"].reason
+    assert clock.log == ["released"]
+
+
+def test_limits_are_by_measured_rates(field):
+    rates = {
+        "copy": Rate("copy", "B/s", "", (1e9, 2e9)),
+        "ex2": Rate("ex2", "1/s", "", (1e6,)),
+    }
+    found, _ = field(contender("right", right), rates=rates)
+    limit = found["right"].limit
+    size = 4 * (2 * 40 * 5 * 4 + 2 * 2 * 40 * 3 + 5 * 3 + 2 * 5 + 2 * 5 * 3)
+    assert limit.parts["memory"] == pytest.approx(size / 2e9)
+    assert limit.parts["special functions"] == pytest.approx(2 * 40 * 5 * 7 / 1e6)
+    assert limit.binding == "special functions"
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_parts_of_inputs_are_those_of_the_whole(dtype):
+    point, own = Point(SCAN.resized(length=5000, batch=3)), np.dtype(np.float32)
+    if dtype == "bfloat16":
+        from ssmref.conformance.precision import dtype_of
+
+        own = dtype_of(dtype)
+    stretch = point.stretch(own)
+    assert stretch["u"].shape[1] == grid.PERIOD
+    whole = point.repeated(stretch, np, range(3), range(5000))
+    part = point.repeated(stretch, np, range(2, 3), range(4000, 4100))
+    for name in ("u", "dt", "B", "C", "z"):
+        assert whole[name].dtype == own
+        np.testing.assert_array_equal(part[name], whole[name][2:, 4000:4100])
+    np.testing.assert_array_equal(part["A"], whole["A"])
+    u = whole["u"].astype(np.float32)
+    assert not (u[0] == u[1]).all(axis=1).any(), "rows begin elsewhere"
+    assert part["dt_softplus"] is True
+
+
+def test_dt_before_softplus_gives_the_steps_of_the_workload():
+    point = Point(SCAN)
+    call = point.stretch(np.dtype(np.float64))
+    dt = np.logaddexp(call["dt"] + call["dt_bias"], 0)
+    assert 1e-3 * 0.99 < dt.min() < dt.max() < 0.1 * 1.01
+
+
+def test_the_grid_covers_the_ops_and_is_distinct():
+    points = [point for own in grid.GRID.values() for point in own]
+    assert len({point.id for point in points}) == len(points)
+    assert len({point.definition for point in points}) == len(points)
+    sizes = [(p.rows, p.length) for p in grid.GRID["scan"]]
+    assert (1, 16385) in sizes
+    assert (1, 2**20) in sizes
+    assert {p.rows for p in grid.GRID["steps"]} == {1, 16, 128}
+    for point in points:
+        assert point.steps == ("step" in point.workload.op)
