@@ -22,14 +22,20 @@ VARIANTS = (
     *product(IO=("float", *LOW), VEC=(1,), WIDTH=(3,)),
 )
 WIDE = ("LDG.E.128", "STG.E.128")
+# SiLU needs one exponential per number: so many instructions for each of them.
+HOT = ("MUFU.EX2", 19.0)
 
 CONVOLVE = Program(
     "causal_conv1d.cu",
     variants=VARIANTS,
     budgets=(
         Budget("convolve", registers=128),
-        *(Budget("convolve", 128, needs=WIDE, when={"VEC": 8, "IO": io}) for io in LOW),
+        Budget("convolve", registers=128, needs=WIDE, when={"VEC": 8}),
         Budget("convolve", registers=80, needs=WIDE, when={"IO": "float", "VEC": 4}),
+        *(
+            Budget("convolve", 128, needs=WIDE, per=HOT, when={"VEC": v, "WIDTH": 4})
+            for v in (4, 8)
+        ),
     ),
 )
 STEP = Program(

@@ -22,6 +22,8 @@ from ._mamba1_shared import power_of_two
 # Lanes that the registers of one multiprocessor have room for (see BLOCKS).
 LANES_PER_SM = 20 * 32
 WORTHWHILE = 4
+# Channels of a block beyond which a tile of 16 tokens takes too much memory.
+WIDE = 64
 # Numbers of a channel that a lane may have to share two channels.
 MOST_NUMBERS = 4
 # Numbers of B that a tile may have: 12 to 16 bytes of shared memory each, with C.
@@ -62,6 +64,8 @@ def tiling(
         threads //= 2
     own = 16 // itemsize * lanes // rows
     room = TILE_NUMBERS // (state * numbers)
+    if threads // lanes * rows <= WIDE:
+        own = max(own, 16)  # what a tile costs by itself counts less
     tile = next((size for size in (32, 16) if size <= min(own, room)), 8)
     return Tiling(states, lanes, rows, threads, tile)
 

@@ -47,7 +47,7 @@ SCAN = Program(
         *_variants(BY_TIME=1),
         *_variants(PACKED=1, WHOLE=0, WHOLE_BC=0),
         *_variants(ROWS=2, TILE=16),
-        *_variants(ROWS=2, TILE=8, IO="float", BC="float"),
+        *_variants(ROWS=2, TILE=16, IO="float", BC="float"),
         *_variants(STATE=64, STATES=8, LANES=8, THREADS=256),
         *_variants(STATE=5, STATES=3, LANES=2, TILE=16, WHOLE_BC=0, GATED=0, SKIP=0),
         *_variants(BC="float", PARTS=2),
@@ -57,7 +57,7 @@ SCAN = Program(
         Budget("scan_forward", registers=128),
         Budget("scan_states", registers=128),
         *_budgets(registers=96, forward=7.2, states=5.1, ROWS=1),
-        *_budgets(registers=64, forward=6.9, states=4.9, ROWS=2),
+        *_budgets(registers=72, forward=7.0, states=4.9, ROWS=2),
     ),
 )
 CARRY = Program(

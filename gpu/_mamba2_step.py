@@ -10,6 +10,7 @@ THREADS = 128
 # So many rows of a state are in work per team of lanes (ssd_step.cu: ROWS).
 ROWS = 4
 
+WIDE = ("LDG.E.128", "STG.E.128")
 IO = ("float", "bf16", "f16")
 STEP = Program(
     "ssd_step.cu",
@@ -19,7 +20,7 @@ STEP = Program(
     ),
     budgets=(
         Budget("ssd_step", registers=72),
-        Budget("ssd_step", 72, needs=("LDG.E.128", "STG.E.128"), when={"VEC": 4}),
+        Budget("ssd_step", 72, needs=WIDE, per=("STG.E.128", 34), when={"VEC": 4}),
     ),
 )
 

@@ -10,6 +10,7 @@ from ._types import Array, word
 
 THREADS = 256
 
+WIDE = ("LDG.E.128", "STG.E.128")
 IO = ("float", "bf16", "f16")
 STEP = Program(
     "mamba3_step.cu",
@@ -19,8 +20,10 @@ STEP = Program(
     ),
     budgets=(
         Budget("mamba3_step", registers=128),
-        Budget("mamba3_step", 80, when={"RANKS": 1}),
-        Budget("mamba3_step", 128, needs=("LDG.E.128", "STG.E.128"), when={"VEC": 4}),
+        Budget("mamba3_step", 80, needs=WIDE, per=("STG.E.128", 42), when={"RANKS": 1}),
+        Budget(
+            "mamba3_step", 128, needs=WIDE, per=("STG.E.128", 84), when={"RANKS": 4}
+        ),
     ),
 )
 

@@ -55,7 +55,7 @@ def normalise(
 ) -> Array:
     """Return x normalised over blocks of `size` channels, all of them if None."""
     channels = x.shape[-1]
-    size = channels if size is None else size
+    block = channels if size is None else size
     y = cupy().empty(x.shape, x.dtype)
     if not x.size:
         return y
@@ -63,16 +63,16 @@ def normalise(
     z, z_step = (None, 0) if z is None else collapsed(z)
     gate = NO_GATE if z is None else gate
     count = 16 // x.itemsize
-    wide = size % count == 0 and in_vectors(count, x, y, z, weight, bias)
+    wide = block % count == 0 and in_vectors(count, x, y, z, weight, bias)
     vec = count if wide else 1
-    team, held = _team(size // vec)
-    rows, groups = math.prod(x.shape[:-1]), channels // size
+    team, held = _team(block // vec)
+    rows, groups = math.prod(x.shape[:-1]), channels // block
     macros = {"TEAM": team, "HELD": held, "GATE": gate, "CENTRED": int(centred)}
     threads = max(team, THREADS)
     NORMS.kernel("normalise", IO=word(x), VEC=vec, **macros)(
         (-(-rows * groups * team // threads),),
         (threads,),
-        (x, weight, bias, z, y, x_step, z_step, rows, groups, size, eps),
+        (x, weight, bias, z, y, x_step, z_step, rows, groups, block, eps),
         shared=threads // 8,
     )
     return y

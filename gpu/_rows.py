@@ -18,10 +18,11 @@ def packed(array: Array, axes: int) -> Array:
     return array
 
 
-def by_row(array: Array | None) -> tuple[Array | None, int]:
+def by_row(array: Array) -> tuple[Array, int]:
     """Return an array whose rows (along its first axis) are packed, and their step.
 
-    The step is in elements. A slice of a wider projection is taken as it is.
+    The step is in elements; None has none. A slice of a wider projection is taken as it
+    is.
     """
     if array is None:
         return None, 0

@@ -39,13 +39,14 @@ def selective_scan(a: Arguments) -> Call:
 
 def selective_scan_step(a: Arguments) -> Call:
     """``selective_state_update``, Triton."""
-    names = ("u", "dt", "A", "B", "C")
+    function, names = _update(), ("u", "dt", "A", "B", "C")
     options = {name: _tensor(a.get(name)) for name in ("D", "z", "dt_bias")}
-    return _update(a, [_tensor(a[name]) for name in names], options)
+    return _stepping(function, a, [_tensor(a[name]) for name in names], options)
 
 
 def ssd_step(a: Arguments) -> Call:
     """``selective_state_update``, Triton, with what heads share not copied."""
+    function = _update()
     x, dt, A, B, C = (_tensor(a[name]) for name in ("x", "dt", "A", "B", "C"))
     headdim, state = a["state"].shape[2:]
     wide = dt[..., None].expand(*dt.shape, headdim)
@@ -55,18 +56,21 @@ def ssd_step(a: Arguments) -> Call:
         for name in ("D", "dt_bias")
         if a.get(name) is not None
     }
-    return _update(a, [x, wide, rates, B, C], options)
+    return _stepping(function, a, [x, wide, rates, B, C], options)
 
 
-def _update(a: Arguments, arrays: list[Any], options: dict[str, Any]) -> Call:
-    module = _found("mamba_ssm.ops.triton.selective_state_update")
+def _update() -> Callable:
+    return _found("mamba_ssm.ops.triton.selective_state_update").selective_state_update
+
+
+def _stepping(
+    function: Callable, a: Arguments, arrays: list[Any], options: dict[str, Any]
+) -> Call:
     state = _tensor(a["state"]).clone()
     softplus = a.get("dt_softplus", False)
 
     def call() -> dict[str, Any]:
-        y = module.selective_state_update(
-            state, *arrays, **options, dt_softplus=softplus
-        )
+        y = function(state, *arrays, **options, dt_softplus=softplus)
         return {"y": y, "final_state": state}
 
     return call

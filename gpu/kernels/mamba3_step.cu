@@ -83,23 +83,20 @@ struct Turn {
   }
 };
 
-// Turn the keys and queries of a pair of coordinates; keys go to the new state as they
-// are, and to the desk with their weight.
-__device__ __forceinline__ void turn_pair(const Desk& desk, const Turn& turn,
+// Turn the keys and queries of one rank and pair of coordinates; keys go to the new state
+// as they are, and to the desk with their weight.
+__device__ __forceinline__ void turn_pair(const Desk& desk, const Turn& turn, int r,
                                           const Projection& B, const Projection& C,
-                                          float weight, float* next_k, int step) {
-#pragma unroll
-  for (int r = 0; r < RANKS; ++r) {
-    float a, b;
-    turn(B, r, a, b);
-    next_k[r * step + turn.first] = a;
-    next_k[r * step + turn.second] = b;
-    desk.keys[r * desk.size + turn.first] = weight * a;
-    desk.keys[r * desk.size + turn.second] = weight * b;
-    turn(C, r, a, b);
-    desk.queries[r * desk.size + turn.first] = a;
-    desk.queries[r * desk.size + turn.second] = b;
-  }
+                                          float weight, float* next_k) {
+  float a, b;
+  turn(B, r, a, b);
+  next_k[turn.first] = a;
+  next_k[turn.second] = b;
+  desk.keys[r * desk.size + turn.first] = weight * a;
+  desk.keys[r * desk.size + turn.second] = weight * b;
+  turn(C, r, a, b);
+  desk.queries[r * desk.size + turn.first] = a;
+  desk.queries[r * desk.size + turn.second] = b;
 }
 
 // Decay one vector of each of the rows p to p + ROWS, and add all products to it.
@@ -133,6 +130,30 @@ __device__ __forceinline__ void read_out(float (&sums)[RANKS][ROWS],
     for (int i = 0; i < ROWS; ++i)
 #pragma unroll
       for (int k = 0; k < VEC; ++k) sums[r][i] += h[i][k] * query[k];
+  }
+}
+
+// The keys of the token before, with their weight.
+__device__ __forceinline__ void bring_keys(const Desk& desk, const float* k, int step,
+                                           int size, float weight) {
+#pragma unroll 1
+  for (int i = threadIdx.x; i < RANKS * size; i += THREADS) {
+    const int r = i / size, n = i % size;
+    desk.before[r * desk.size + n] = weight * k[r * step + n];
+  }
+}
+
+// The values of this token and of the one before, by rank.
+__device__ __forceinline__ void bring_values(const Desk& desk, const IO* x,
+                                             const float* v, const float* mimo_x,
+                                             float* next_v, int headdim) {
+#pragma unroll 1
+  for (int i = threadIdx.x; i < RANKS * headdim; i += THREADS) {
+    const int r = i / headdim, p = i % headdim;
+    const float factor = mimo_x ? mimo_x[i] : 1.f, now = to_float(x[p]);
+    desk.now[r * desk.headdim + p] = factor * now;
+    desk.early[r * desk.headdim + p] = factor * v[p];
+    if (r == 0) next_v[p] = now;
   }
 }
 
@@ -181,6 +202,30 @@ __device__ __forceinline__ void measure(const Desk& desk, int headdim, float eps
   }
 }
 
+// Norm, gate and sum over the ranks; what is null is left out.
+__device__ __forceinline__ void finish(const Desk& desk, IO* y, const IO* z,
+                                       const float* norm_weight, const float* mimo_z,
+                                       const float* mimo_o, int headdim) {
+#pragma unroll 1
+  for (int p = threadIdx.x; p < headdim; p += THREADS) {
+    const float gate = z ? to_float(z[p]) : 0.f;
+    float total = 0.f;
+#pragma unroll 1
+    for (int r = 0; r < RANKS; ++r) {
+      const int i = r * headdim + p;
+      float value = desk.out[r * desk.headdim + p];
+      if (norm_weight) value *= desk.scale[r] * norm_weight[p];
+      if (z) value *= silu(mimo_z ? mimo_z[i] * gate : gate);
+      total += mimo_o ? mimo_o[i] * value : value;
+    }
+    y[p] = from_float<IO>(total);
+  }
+}
+
+__device__ __forceinline__ const float* past(const float* p, int count) {
+  return p ? p + count : nullptr;
+}
+
 extern "C" __global__ void __launch_bounds__(THREADS, RANKS <= 2 ? 3 : 2)
     mamba3_step(
         const IO* __restrict__ x, const IO* __restrict__ dt, const IO* __restrict__ A,
@@ -217,63 +262,37 @@ extern "C" __global__ void __launch_bounds__(THREADS, RANKS <= 2 ? 3 : 2)
 
   const Weights weights(to_float(dt[b * dt_step + head]), to_float(A[b * A_step + head]),
                         to_float(trap[b * trap_step + head]));
-  const int group = head / (heads / groups), plane = heads * size;
-  const Projection key{B + b * B_step + group * size,
-                       B_bias ? B_bias + head * RANKS * size : nullptr, groups * size,
-                       size};
-  const Projection query{C + b * C_step + group * size,
-                         C_bias ? C_bias + head * RANKS * size : nullptr, groups * size,
-                         size};
-  const long long keys = slot * RANKS * plane + head * size;
+  const int group = head / (heads / groups) * size, plane = heads * size;
+  const int ranked = head * RANKS;
+  const Projection key{B + b * B_step + group, past(B_bias, ranked * size),
+                       groups * size, size};
+  const Projection query{C + b * C_step + group, past(C_bias, ranked * size),
+                         groups * size, size};
+  k += slot * RANKS * plane + head * size, next_k += slot * RANKS * plane + head * size;
 #pragma unroll 1
-  for (int i = tid; i < size / 2; i += THREADS) {
+  for (int item = tid; item < RANKS * (size / 2); item += THREADS) {
+    const int r = item / (size / 2), i = item % (size / 2);
     Turn turn{pairwise ? 2 * i : i, pairwise ? 2 * i + 1 : i + size / 2, 0.f, 1.f};
     if (i < pairs) {
       const float turned = to_float(angles[b * angles_step + head * pairs + i]);
       const float theta =
           modulo_turn(fmaf(PI * tanhf(turned), weights.step, angle[row * pairs + i]));
-      next_angle[row * pairs + i] = theta;
+      if (r == 0) next_angle[row * pairs + i] = theta;
       sincos_small(theta, turn.sine, turn.cosine);
     }
-    turn_pair(desk, turn, key, query, weights.now, next_k + keys, plane);
+    turn_pair(desk, turn, r, key, query, weights.now, next_k + r * plane);
   }
-#pragma unroll 1
-  for (int i = tid; i < RANKS * size; i += THREADS) {
-    const int r = i / size, n = i % size;
-    desk.before[r * desk.size + n] = weights.before * k[keys + r * plane + n];
-  }
-  x += b * x_step + head * headdim;
-  const long long of_head = static_cast<long long>(head) * RANKS * headdim;
-#pragma unroll 1
-  for (int i = tid; i < RANKS * headdim; i += THREADS) {
-    const int r = i / headdim, p = i % headdim;
-    const float factor = mimo_x ? mimo_x[of_head + i] : 1.f;
-    desk.now[r * desk.headdim + p] = factor * to_float(x[p]);
-    desk.early[r * desk.headdim + p] = factor * v[row * headdim + p];
-    if (r == 0) next_v[row * headdim + p] = to_float(x[p]);
-  }
+  bring_keys(desk, k, plane, size, weights.before);
+  bring_values(desk, x + b * x_step + head * headdim, v + row * headdim,
+               past(mimo_x, ranked * headdim), next_v + row * headdim, headdim);
   __syncthreads();
-
-  sweep(desk, h, ssm, next_ssm, headdim, size, weights.decay, D ? D + head : nullptr);
+  sweep(desk, h, ssm, next_ssm, headdim, size, weights.decay, past(D, head));
   __syncthreads();
   if (norm_weight) {
     measure(desk, headdim, eps);
     __syncthreads();
   }
-#pragma unroll 1
-  for (int p = tid; p < headdim; p += THREADS) {
-    float total = 0.f;
-#pragma unroll
-    for (int r = 0; r < RANKS; ++r) {
-      const long long i = of_head + r * headdim + p;
-      float value = desk.out[r * desk.headdim + p];
-      if (norm_weight) value *= desk.scale[r] * norm_weight[head * headdim + p];
-      if (z) {
-        const float gate = to_float(z[b * z_step + head * headdim + p]);
-        value *= silu(mimo_z ? mimo_z[i] * gate : gate);
-      }
-      total += mimo_o ? mimo_o[i] * value : value;
-    }
-    y[p] = from_float<IO>(total);
-  }
+  finish(desk, y, z ? z + b * z_step + head * headdim : nullptr,
+         past(norm_weight, head * headdim), past(mimo_z, ranked * headdim),
+         past(mimo_o, ranked * headdim), headdim);
 }

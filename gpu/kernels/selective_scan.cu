@@ -35,10 +35,11 @@
 
 constexpr int TOKENS = 4;  // of which sums over lanes are taken together
 constexpr int UNROLL = PARTS * STATES * ROWS <= 4 ? 2 : 1;
-// Warps that an SM has registers for: 32 of 64 registers, or 20 of 96 where rows are
-// fewer (one channel for a lane), which leaves more instructions under way in each.
-// Addresses of single numbers take more.
-constexpr int WARPS_PER_SM = !(WHOLE && WHOLE_BC) ? 16 : ROWS > 1 ? 32 : 20;
+// Warps that an SM has registers for: 32 of 64 registers (28 of 72 with two vectors of
+// a thread), or 20 of 96 where rows are fewer (one channel for a lane), which leaves more
+// instructions under way in each. Addresses of single numbers take more.
+constexpr int WARPS_PER_SM =
+    !(WHOLE && WHOLE_BC) ? 16 : ROWS == 1 ? 20 : OWN > 1 ? 28 : 32;
 constexpr int BLOCKS = PARTS * STATES * ROWS > 8 ? 1 : 32 * WARPS_PER_SM / THREADS;
 
 // Sums over LANES lanes of TOKENS tokens: of y, lane q keeps those of tokens q, q +

@@ -70,8 +70,10 @@ def _peak(found: Finding) -> str:
 
 
 def explanation(found: Sequence[Finding]) -> str:
-    """Say what the verdicts are about."""
+    """Say what the verdicts are about; nothing where there are none."""
     places = {place for f in found if f.check for place in f.check.places}
+    if not places:
+        return ""
     counts = [int(p.split()[0]) for p in _core_places(found)]
     core = f"{sum(counts)} core cases, " if counts else ""
     more = "small sizes, " if "small sizes" in places else ""
@@ -91,6 +93,20 @@ def _core_places(found: Sequence[Finding]) -> list[str]:
         if place.endswith("core cases")
     }
     return list(places.values())
+
+
+def reasons(found: Sequence[Finding]) -> Iterator[str]:
+    """Say why points have no figure, what is the same for several once."""
+    groups: dict[tuple[str, ...], list[Finding]] = {}
+    for f in found:
+        if f.reason:
+            key = f.point.implementation, f.status, f.reason
+            groups.setdefault(key, []).append(f)
+    for (name, status, reason), own in groups.items():
+        point = own[0].point
+        where = f"{point.task.id}, {point.what}"
+        rest = f" and {len(own) - 1} more" if len(own) > 1 else ""
+        yield f"{name}: {status}: {reason} ({where}{rest})"
 
 
 def words_of_length(length: int) -> str:

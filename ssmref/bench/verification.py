@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from ..conformance.cases.case import Case
-from ..conformance.run import verify_case
 from ..conformance.truth import Truth, truth
 from ..conformance.vectors.parts import input_axes, output_axes
 from ..conformance.verdict import LIMIT, NOT_PROVIDED, PASSED, Finding, judge_output
@@ -39,8 +38,9 @@ class Check:
 @lru_cache
 def check_core(function: Callable, op: str, dtype: np.dtype) -> Check:
     """Judge a function on the core cases of an op, as `ssmref verify` does."""
-    # All cases are made on import: too much for each of many short processes.
+    # All cases and bugs are made on import: too much for each of many short processes.
     from ..conformance.catalogue import cases_of
+    from ..conformance.run import verify_case
 
     verdicts = [verify_case(function, case, dtype) for case in cases_of(op)]
     ran = [v for v in verdicts if v.status != NOT_PROVIDED]

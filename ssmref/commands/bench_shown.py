@@ -91,13 +91,14 @@ class Shown:
 
         `missing` are libraries that would have taken part if they were installed.
         """
-        from ..bench.overview import explanation, overview
+        from ..bench.overview import explanation, overview, reasons
 
         if self.brief and self.found:
             for table in overview(self.found, self.setting):
                 self.console.print(table)
                 self.console.print()
-            self._say([*_reasons(self.found), explanation(self.found)])
+            about = explanation(self.found)
+            self._say([*reasons(self.found), *([about] if about else [])])
         if missing:
             names = ", ".join(missing)
             self._say([f"not installed and left out: {names} ({_EXTRA})"])
@@ -135,14 +136,3 @@ def _plain(found: "list[Finding]", done: int, total: int) -> Iterator[str]:
             f"[{number}/{total}] {point.task.id}, {point.implementation}, "
             f"{point.what}: {words}"
         )
-
-
-def _reasons(found: "list[Finding]") -> Iterator[str]:
-    """Say why points have no figure."""
-    for finding in found:
-        if finding.reason:
-            point = finding.point
-            yield (
-                f"{point.task.id}, {point.implementation}, {point.what}: "
-                f"{finding.status}: {finding.reason}"
-            )

@@ -179,9 +179,15 @@ def _wanted(suite: Suite, wishes: Wishes) -> "list[tuple[Task, str]]":
     if ops or blocks:
         known = suite.names()
         own = [name for name in known if name.startswith("block.")]
-        check_known("--ops", ops, [name for name in known if name not in own])
-        check_known("--blocks", blocks, own or known)
+        _check("--ops", suite, ops, [name for name in known if name not in own])
+        _check("--blocks", suite, blocks, own)
     return suite.wanted(Choice(lengths, wishes.batch, ops, blocks))
+
+
+def _check(option: str, suite: Suite, given: tuple[str, ...], known: list[str]) -> None:
+    if given and not known:
+        raise click.UsageError(f"{option}: {suite.name} has none")
+    check_known(option, given, known)
 
 
 def _seconds(option: str, text: str | None) -> float | None:

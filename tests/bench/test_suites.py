@@ -1,6 +1,7 @@
 """Suites are data; their commands name every mistake of a user in a sentence."""
 
 import json
+from dataclasses import replace
 
 import jsonschema
 import numpy as np
@@ -116,9 +117,9 @@ def toys(monkeypatch, rates):
     made(suites, "toy_tasks", tasks, raising=False)
     own = ("suites:toy_tasks",)
     suite = Suite("toys", "Toys.", "8", times=own, memory=own, rounds=2)
-    command = bench_suites._command(suite)
 
-    def invoke(*arguments):
+    def invoke(*arguments, brief=False):
+        command = bench_suites._command(replace(suite, brief=brief))
         given = ("--impls", "toy.one", "--threads", "1", *arguments)
         return CliRunner().invoke(command, given, catch_exceptions=False)
 
@@ -144,6 +145,32 @@ def test_a_suite_shows_tables_and_writes_records(toys, tmp_path):
     assert [r["kind"] for r in records] == kinds
     assert len({r["environment"] for r in records}) == 1
     assert {r["suite"] for r in records[2:]} == {"toys"}
+
+
+@pytest.mark.parametrize("name", ["toy.one", "toy.wrong"])
+def test_a_brief_suite_ends_with_one_table_of_each_kind(toys, tmp_path, name):
+    result = toys("--out", str(tmp_path), "--impls", name, brief=True)
+    lines = [line.split() for line in result.stdout.splitlines()]
+    heads = [line for line in lines if line[:1] == ["by"]]
+    assert heads == [["by", "8", "verdict"]] * 2
+    rows = [line for line in lines if line[:2] == ["toy.double", name]]
+    assert [row[-2:] for row in rows] == (
+        [["pass", "1"], ["pass", "1"]]
+        if name == "toy.one"
+        else [["wrong", "wrong"]] * 2
+    )
+    assert "verdict: the worst ratio of error to rounding, at most 30" in result.stdout
+    assert ("y is 3" in result.stdout) == (name == "toy.wrong")
+    assert "verifying toy.double, which is compiled at first" in result.stderr
+
+
+def test_who_is_not_installed_and_was_not_named_is_left_out(toys, tmp_path):
+    result = toys("--out", str(tmp_path), "--impls", "toy.one,peer")
+    assert "not installed and left out: peer:toys" in result.stdout
+    assert "2 points: 2 measured" in result.stdout
+    alone = toys("--out", str(tmp_path / "more"), "--impls", "peer")
+    assert "0 points" in alone.stdout
+    assert alone.exit_code == 1
 
 
 def test_a_second_run_goes_on_and_a_fresh_one_begins_a_file(toys, tmp_path):

@@ -76,7 +76,6 @@ FAILURES = {
     "toy.exits": ("crashed", "no toys today"),
     "toy.killed_later": ("crashed", "ended by SIGKILL"),
     "toy.raises_later": ("wrong", "raised MemoryError: no more toys"),
-    "toy.explodes_when_imported": ("not available", "ended while it was looked for"),
 }
 
 
@@ -98,6 +97,14 @@ def test_one_who_fails_has_a_reason_and_does_not_stop_the_others(failures, name)
     by_name = {r["implementation"]: r for r in records}
     assert by_name[name]["samples"] == []
     assert words in by_name[name]["reason"]
+
+
+def test_one_who_ends_the_process_that_looks_for_all_is_named(path):
+    found = swept(path, toys(8), "toy.one", "toy.explodes_when_imported")
+    assert found[TIMES, 8, "toy.one"].status == "measured"
+    failed = found[TIMES, 8, "toy.explodes_when_imported"]
+    assert failed.status == "not available"
+    assert "ended while it was looked for" in failed.reason
 
 
 def test_who_crashed_is_not_tried_at_longer_lengths(path):

@@ -68,6 +68,8 @@ def test_results_are_arrays_on_the_device(cupy):
     assert a[0, 1].shape == ()
     assert float(a[0, 1]) == 1
     assert int(a[1, 2]) == 5
+    with pytest.raises(TypeError):
+        range(a[1, 2])
     assert bool(a[0, 1] == 1)
     assert cupy.fft.rfft(a).dtype == np.complex64
 
@@ -97,6 +99,17 @@ def test_views_share_memory_and_copies_do_not(cupy):
     assert cupy.asarray(a) is a
     assert cupy.ascontiguousarray(a) is a
     assert cupy.ascontiguousarray(a.T).flags.c_contiguous
+
+
+def test_new_arrays_like_another_have_its_order(cupy):
+    a = cupy.zeros((2, 3, 4), np.float32)
+    for like in (a, a.T, a.transpose(1, 0, 2), a[:, ::-1], a[0, 0, 0]):
+        made = cupy.empty_like(like)
+        assert made.strides == np.empty_like(like._host).strides
+        assert made.shape == like.shape
+        assert cupy.zeros_like(like).tolist() == like.tolist()
+    assert cupy.full_like(a.T, 3).flags.f_contiguous
+    assert cupy.empty_like(a.T, shape=(5, 2)).flags.c_contiguous
 
 
 @pytest.mark.parametrize("dtype", [np.float32, ml_dtypes.bfloat16, np.float16])

@@ -1,6 +1,7 @@
 """A report from a run: what its files hold, before any is written."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from . import claims
@@ -30,8 +31,8 @@ class OccupiedError(Exception):
 
 
 def sections(run: Run) -> list[Section]:
-    """Return all parts that the records have something for."""
-    return [
+    """Return all parts that the records have something for; charts with a curve."""
+    every = [
         *time_sections(run),
         *memory_section(run),
         *serving_section(run),
@@ -42,6 +43,7 @@ def sections(run: Run) -> list[Section]:
         *machine_section(run),
         *points_section(run),
     ]
+    return [replace(s, charts=[c for c in s.charts if not c.empty]) for s in every]
 
 
 def _published() -> Iterator[Section]:

@@ -163,7 +163,11 @@ def cache_steps(run: Run, times: Sequence[Series[Timing]]) -> Iterator[CacheStep
     Caches are passed where the data of a call, its inputs and outputs, become larger.
     """
     for series in times:
-        enough = [t for t in series.points if len(t.samples) >= _FEWEST_SAMPLES]
+        enough = [
+            t
+            for t in series.points
+            if len(t.samples) >= _FEWEST_SAMPLES and not t.unstable
+        ]
         sizes = {t.subject.length: _data(t) for t in enough}
         lengths = sorted(n for n in sizes if n is not None)
         curve = series.curve(seconds)

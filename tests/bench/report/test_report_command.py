@@ -118,6 +118,19 @@ def test_a_second_report_takes_away_what_it_does_not_have(records, tmp_path):
     assert names == {"README.md", "index.html", "mine.svg"}
 
 
+def test_a_run_that_measured_nothing_has_a_report_without_curves(tmp_path):
+    more = {"status": "timed_out", "reason": "the time was used up before"}
+    late = [
+        made.timing("op", "mamba2.ssd", {"batch": 1, "length": n}, "x", None, **more)
+        for n in (64, 128)
+    ]
+    path = made.write(tmp_path / "run.jsonl", [made.environment(), *late])
+    result = invoke(path, "-o", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    assert not (tmp_path / "out" / "throughput-op.svg").exists()
+    assert "2 timed out" in (tmp_path / "out" / "README.md").read_text()
+
+
 @pytest.mark.parametrize("name", ["README.md", "index.html"])
 def test_a_file_of_somebody_else_is_not_overwritten(records, tmp_path, name):
     own = tmp_path / name

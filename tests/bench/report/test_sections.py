@@ -190,6 +190,22 @@ def test_chunks_have_time_workspace_and_error_in_one_chart(parts):
     assert error.lines == [("limit", 30.0)]
 
 
+def test_chunks_have_their_memory_in_the_table(parts):
+    rows = table(parts, "chunks", "chunks-table").rows
+    texts = [[c.text for c in r.cells] for r in rows]
+    # The model is the one of ssmref.cpu, and these are of another.
+    assert [t[2] for t in texts] == [""] * 5
+    assert [t[3] for t in texts][:2] == ["576 KiB", "640 KiB"]
+
+
+def test_what_is_kept_stands_beside_the_memory(parts):
+    kept = table(parts, "memory", "kept-table")
+    heads = [r.head for r in kept.rows]
+    assert "attention.attention, ssmref.cpu: cache of keys and values" in heads
+    assert "mamba2.ssd, ssmref.cpu: state" in heads
+    assert set(row(kept, "mamba2.ssd, ssmref.cpu: state").values()) >= {"4.00 KiB ○"}
+
+
 def test_states_and_forms(parts):
     state = chart(parts, "state", "state").panels[0].traces
     assert [list(t.x) for t in state] == [[16, 32, 64, 128]] * 2

@@ -87,6 +87,15 @@ def test_a_step_at_a_cache_is_said(run_of):
     )
 
 
+def test_no_step_is_told_from_unstable_times(run_of):
+    points = [
+        op("mamba2.ssd", n, 1e-6 * n * (1.6 if n > 512 else 1.0)) for n in made.LENGTHS
+    ]
+    for record in points:
+        record["samples"] = [s * f for s in record["samples"][:4] for f in (0.9, 1.1)]
+    assert not [s for s in summary(run_of(*points)) if "slows down" in s]
+
+
 def test_ops_of_other_widths_are_not_compared(run_of):
     narrow = [op("attention.attention", n, 1e-9 * n * n) for n in made.LENGTHS]
     wide = [op("mamba2.ssd", n, 1e-6 * n) for n in made.LENGTHS]

@@ -61,14 +61,16 @@ inline float rcp_approx(float x) {
   return ssm::relative(1.0 / static_cast<double>(x), x, ssm::ULP);
 }
 
+// 2^-22.9.
 inline float rsqrt_approx(float x) {
   x = ssm::flushed(x);
-  return ssm::relative(1.0 / std::sqrt(static_cast<double>(x)), x, 2 * ssm::ULP);
+  return ssm::relative(1.0 / std::sqrt(static_cast<double>(x)), x, 1.07 * ssm::ULP);
 }
 
+// 2^-23.
 inline float sqrt_approx(float x) {
   x = ssm::flushed(x);
-  return ssm::relative(std::sqrt(static_cast<double>(x)), x, 2 * ssm::ULP);
+  return ssm::relative(std::sqrt(static_cast<double>(x)), x, ssm::ULP);
 }
 
 // Eleven bits.
@@ -97,23 +99,6 @@ inline float fast_divide(float a, float b) {
 #define __sinf(x) (::ssm::fast_sin(x))
 #define __cosf(x) (::ssm::fast_cos(x))
 #define __fdividef(a, b) (::ssm::fast_divide((a), (b)))
-#define __frcp_rn(x) (1.0f / (x))
-#define __fsqrt_rn(x) (::sqrtf(x))
-#define __fdiv_rn(a, b) ((a) / (b))
-#define __fmaf_rn(a, b, c) (::fmaf((a), (b), (c)))
-
-// These keep the compiler from fusing what they compute.
-inline float ssm_kept(float x) {
-#ifdef __aarch64__
-  asm("" : "+w"(x));
-#else
-  asm("" : "+x"(x));
-#endif
-  return x;
-}
-#define __fadd_rn(a, b) (::ssm_kept((a) + (b)))
-#define __fsub_rn(a, b) (::ssm_kept((a) - (b)))
-#define __fmul_rn(a, b) (::ssm_kept((a) * (b)))
 
 // CUDA's, by the C library.
 inline float rsqrtf(float x) { return static_cast<float>(1.0 / std::sqrt(double(x))); }

@@ -263,7 +263,9 @@ void Faults::report(int number, siginfo_t* info, void*) {
   if (number == SIGFPE) fail(site, "integer division by zero");
   if (fiber_of(*current).stack.guards(info->si_addr))
     fail(site, "more than %zu bytes of stack", Stack::SIZE);
-  fail(site, "touched memory at %p, which is not there, or is misaligned for a vector",
+  fail(site,
+       "touched memory at %p, which is not there, or is misaligned for a vector;"
+       " AddressSanitizer tells the line",
        info->si_addr);
 }
 #endif

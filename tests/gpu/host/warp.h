@@ -126,6 +126,3 @@ inline void __syncwarp(unsigned mask = 0xffffffffu,
 inline void __syncthreads(ssm::Site site = ssm::Site::here()) {
   ssm::wait_for_block(site);
 }
-
-// The lanes that would be converged are not known here: each is alone.
-inline unsigned __activemask() { return 1u << ssm::current->lane; }

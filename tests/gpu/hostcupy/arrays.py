@@ -155,9 +155,6 @@ class ndarray(NDArrayOperatorsMixin):  # noqa: N801 (CuPy's name)
     def __int__(self) -> int:
         return int(self.item())
 
-    def __index__(self) -> int:
-        return operator.index(self.item())
-
     def __float__(self) -> float:
         return float(self.item())
 

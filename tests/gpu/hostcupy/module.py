@@ -49,25 +49,29 @@ def zeros(shape: Any, dtype: Any = float, order: str = "C") -> ndarray:
 
 
 def empty_like(a: ndarray, dtype: Any = None, shape: Any = None) -> ndarray:
-    """Return memory as `a` has it, with poison in it."""
-    return empty(a.shape if shape is None else shape, dtype or a.dtype)
+    """Return memory with poison in it, its axes in the order in which `a` has them."""
+    if shape is not None:
+        return empty(shape, dtype or a.dtype)
+    outermost_first = np.argsort([-abs(stride) for stride in a.strides], kind="stable")
+    made = empty([a.shape[axis] for axis in outermost_first], dtype or a.dtype)
+    return made.transpose(*np.argsort(outermost_first)) if a.ndim else made
 
 
 def zeros_like(a: ndarray, dtype: Any = None, shape: Any = None) -> ndarray:
     """Return zeros as `a` has them."""
-    return zeros(a.shape if shape is None else shape, dtype or a.dtype)
+    return full_like(a, 0, dtype, shape)
 
 
-def ones_like(a: ndarray, dtype: Any = None) -> ndarray:
+def ones_like(a: ndarray, dtype: Any = None, shape: Any = None) -> ndarray:
     """Return ones as `a` has them."""
-    made = empty_like(a, dtype)
-    made.fill(1)
-    return made
+    return full_like(a, 1, dtype, shape)
 
 
-def full_like(a: ndarray, fill_value: Any, dtype: Any = None) -> ndarray:
-    """Return one number in the shape of `a`."""
-    made = empty_like(a, dtype)
+def full_like(
+    a: ndarray, fill_value: Any, dtype: Any = None, shape: Any = None
+) -> ndarray:
+    """Return one number everywhere, as `a` has its numbers."""
+    made = empty_like(a, dtype, shape)
     made.fill(fill_value)
     return made
 
