@@ -1,9 +1,9 @@
 """The selective scan in one launch, parallel in time, on the GPU.
 
 Another way than segments (`_mamba1_scan`) for rows that are few and long: every
-exponential once, none of the inputs twice, at the price of shuffles. By counted
-instructions the two are about equal; until both have been timed, `_mamba1_scan` takes
-this one only where it is told to.
+exponential once, and no input twice. Its sums over time go through shuffles, which by
+counted instructions cost more than the exponentials that they save. So `_mamba1_scan`
+takes this one only where it is told to, until both have been timed on a GPU.
 """
 
 from typing import Any

@@ -45,7 +45,7 @@ struct Sequence {
   }
 };
 
-// The sequence of token t, or an empty one just before it.
+// The sequence of token t: the last one that begins at or before it.
 __device__ __forceinline__ int sequence_of(const long long* bounds, int count, int t) {
   int low = 0, high = count - 1;
   while (low < high) {

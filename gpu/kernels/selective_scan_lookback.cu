@@ -39,6 +39,11 @@ constexpr int WINDOW = 32;
 constexpr int STATES = (STATE + WARPS - 1) / WARPS;  // of a warp
 
 static_assert(CHANNELS % VECTOR == 0, "vectors of channels");
+
+// Whether state n of a warp exists; known without a test where warps share them evenly.
+__device__ __forceinline__ bool exists(int n) {
+  return STATE % WARPS == 0 || n < STATE;
+}
 static_assert(!WHOLE_BC || STATE % VECTOR == 0, "vectors of B and C within a token");
 
 __device__ __forceinline__ int padded(int token) { return token + token / RUN * 4; }
@@ -186,21 +191,16 @@ __device__ __forceinline__ void look_back(float (&start)[STATES], const Board& b
   if (lane < since) wait_for(board.flag(0, earlier, d, warp));
   if (lane == 31 && place >= WINDOW) wait_for(board.flag(1, base, d, warp));
   __syncwarp();
+  const float* const before =
+      place >= WINDOW ? board.states + board.at(base, d, warp)
+                      : initial ? initial + board.at(s.row, d, warp) : nullptr;
+  const float* const pairs = board.pairs + 2 * board.at(earlier, d, warp);
 #pragma unroll
   for (int i = 0; i < STATES; ++i) {
-    const int n = warp + i * WARPS;
-    Pair x = {1.f, 0.f};
-    if (n < STATE && lane < since) {
-      const long long at = 2 * board.at(earlier, d, n);
-      x = {board.pairs[at], board.pairs[at + 1]};
-    }
-    if (n < STATE && lane == 31) {
-      x.product = 0.f;
-      if (place >= WINDOW)
-        x.sum = board.states[board.at(base, d, n)];
-      else if (initial)
-        x.sum = initial[board.at(s.row, d, n)];
-    }
+    const bool some = exists(warp + i * WARPS);
+    Pair x = {lane == 31 ? 0.f : 1.f, 0.f};
+    if (some && lane < since) x = {pairs[2 * i * WARPS], pairs[2 * i * WARPS + 1]};
+    if (some && lane == 31 && before) x.sum = before[i * WARPS];
     start[i] = from_lane(joined_back(x, lane), 0).sum;
   }
 }
@@ -220,7 +220,7 @@ __device__ __forceinline__ void channel(float* sums, const float* dt_row,
   Pair before[STATES], all[STATES];
 #pragma unroll
   for (int i = 0; i < STATES; ++i) {
-    const int n = min(warp + i * WARPS, STATE - 1);
+    const int n = exists(warp + i * WARPS) ? warp + i * WARPS : STATE - 1;
     const Number<1> rate =
         Number<1>{A[static_cast<long long>(d) * STATE + n]}.to_rate();
     float b[RUN];
@@ -237,7 +237,7 @@ __device__ __forceinline__ void channel(float* sums, const float* dt_row,
     before[i] = {__shfl_up_sync(SSM_FULL, x.product, 1),
                  __shfl_up_sync(SSM_FULL, x.sum, 1)};
     if (lane == 0) before[i] = {1.f, 0.f};
-    if (lane == 0 && warp + i * WARPS < STATE && !s.last) {
+    if (lane == 0 && exists(warp + i * WARPS) && !s.last) {
       const long long at = 2 * board.at(s.index, d, n);
       board.pairs[at] = all[i].product;
       board.pairs[at + 1] = all[i].sum;
@@ -251,7 +251,7 @@ __device__ __forceinline__ void channel(float* sums, const float* dt_row,
 #pragma unroll
   for (int i = 0; i < STATES; ++i) {
     const int n = warp + i * WARPS;
-    if (n >= STATE) continue;
+    if (!exists(n)) continue;
     const float end = fmaf(all[i].product, start[i], all[i].sum);
     if (lane == 0 && corner) board.states[board.at(s.index, d, n)] = end;
     if (lane == 0 && s.last) last[board.at(s.row, d, n)] = end;

@@ -1,10 +1,10 @@
 // Sums over a team: L neighbouring lanes of a warp, a power of two. All lanes of the
 // warp take part; the order of the additions is fixed.
 //
-// team_sum<L>(x)           every lane of the team gets the total
-// team_sums<L>(x)          the totals of an array for little more than one: each step
-//                              halves what a lane still adds up, until it has the total
-//                              of x[lane / (L / length of x)]
+// team_sum<L>(x)      every lane of the team gets the total
+// team_sums<L>(x)     the totals of an array for little more than one: each step halves
+//                     what a lane still adds up, until it has the total of
+//                     x[lane / (L / length of x)]
 #pragma once
 #include "port.cuh"
 

@@ -49,6 +49,7 @@ class Plan(NamedTuple):
     skip: int
     gated: int
     whole: int  # 0: find the last states and the sums of dt only
+    streaming: int  # outputs are written past the caches
 
 
 class Tile(NamedTuple):

@@ -15,6 +15,7 @@ from . import _mamba1_wide as wide
 from ._mamba1_blocks import Plan
 from .toolkit.elementary import cos, exp, sin
 from .toolkit.kernels import kernel, lane_count
+from .toolkit.memory import LINE
 from .toolkit.threads import few, segments, threads
 
 # Tokens per tile: with three buffers of so many vectors, states and rates a block fills
@@ -28,6 +29,8 @@ OVERHEAD = 0.5
 # loading and storing states stays small.
 FIRST_PASS = 1.0
 SHORTEST = 256
+# Outputs of so many bytes are more than the caches of most processors hold.
+STREAMED = 1 << 24
 # What the update of a vector counts, in operations.
 UPDATE = 8
 
@@ -40,6 +43,7 @@ def scan(inputs, options, bounds, state, y):
     """
     vectors = -(-y.size // lane_count(y.dtype)) * state.shape[2] * state.shape[3]
     workers = 1 if few(UPDATE * vectors) else threads()
+    options = options | {"streaming": _streams(y, len(inputs.A))}
     plan, count = _divide(inputs, options, bounds, workers)
     with np.errstate(all="ignore"):
         if count == 1:
@@ -47,6 +51,15 @@ def scan(inputs, options, bounds, state, y):
             _run(workers, inputs, plan, *pieces, state, np.empty((len(state), 0)), y)
         else:
             _scan_split(workers, inputs, plan, _stretches(bounds, count), state, y)
+
+
+def _streams(y, channels):
+    """Return 1 where outputs are better written past the caches, else 0.
+
+    They are more than stay there, and a vector is a line: it need not be read first.
+    """
+    lines = y.ctypes.data | channels * y.itemsize | lane_count(y.dtype) * y.itemsize
+    return int(y.nbytes >= STREAMED and lines % LINE == 0)
 
 
 def _divide(inputs, options, bounds, workers):

@@ -5,7 +5,7 @@ from numba import prange
 
 from ._mamba1_blocks import add_steps, block_of, buffers, enter, items_of, leave
 from ._mamba1_decay import MODERATE
-from ._mamba1_tiles import advance, begin, end
+from ._mamba1_tiles import advance, begin, end, settle
 from .toolkit.kernels import kernel, parallel_kernel
 from .toolkit.memory import LINE
 
@@ -42,7 +42,9 @@ def _scan_shared(inputs, tile, plan, block, largest, elapsed, y):
     b_group = min(block.group, B.shape[1] - 1) * states
     c_group = min(block.group, C.shape[1] - 1) * states
     B, C = B.reshape(-1), C.reshape(-1)
-    vectors, target = -(-block.channels // lanes), y if plan.whole else u
+    # What is streamed is not fetched.
+    written = plan.whole and not plan.streaming
+    vectors, target = -(-block.channels // lanes), y if written else u
     lines = vectors + _on_two_lines(u, raw, target, stride)
     for start in range(block.start, block.stop, plan.tokens):
         tokens = min(plan.tokens, block.stop - start)
@@ -64,7 +66,8 @@ def _scan_shared(inputs, tile, plan, block, largest, elapsed, y):
                 *(row * stride + block.first, line, lines, stride),
             )
             if plan.whole:
-                end(y, here, stride, tokens, out, some, z, plan.gated)
+                past = plan.streaming if some == lanes and channel % lanes == 0 else 0
+                end(y, here, stride, tokens, out, some, z, plan.gated, past)
             else:
                 add_steps(elapsed, top, dt, tokens, channel, some)
 
@@ -84,6 +87,7 @@ def scan_share(inputs, plan, starts, stops, h, elapsed, y, worker, workers):
             own = elapsed[block.piece]
             _scan_shared(inputs, tile, plan, block, largest, own, y)
             leave(tile, h, block)
+    settle(y)
 
 
 @parallel_kernel

@@ -19,7 +19,8 @@ import numpy as np
 
 from ._mamba1_decay import decay_of
 from .toolkit.elementary import exp2_of, magnitude_of, silu_of, softplus_of
-from .toolkit.kernels import INT64, Lanes, lane_count, micro_kernel
+from .toolkit.kernels import INT32, INT64, Lanes, Value, lane_count, micro_kernel
+from .toolkit.memory import LINE
 
 # So many states are advanced in one pass over the tokens of a tile: they and their
 # rates fill half of the registers, and share the loads and stores of dt, dt u and y.
@@ -105,8 +106,11 @@ def begin(lanes, top, dt, dx, y, raw, u, at, stride, tokens, bias, D, d, *rest):
 
 
 @quiet
-def _plain_end(out, at, stride, tokens, y, channels, z, gated):
-    """Write outputs, times silu(z) if `gated`."""
+def _plain_end(out, at, stride, tokens, y, channels, z, gated, _streaming):
+    """Write outputs, times silu(z) if `gated`.
+
+    Where `streaming`, past the caches: vectors have to be whole lines of them.
+    """
     for t in range(tokens):
         now = slice(at + t * stride, at + t * stride + channels)
         out[now] = vector_at(y, t * lane_count(y.dtype))[:channels]
@@ -115,22 +119,56 @@ def _plain_end(out, at, stride, tokens, y, channels, z, gated):
 
 
 @micro_kernel(_plain_end)
-def end(lanes, out, at, stride, tokens, y, channels, z, gated):
-    """Emit `_plain_end`."""
+def end(lanes, out, at, stride, tokens, y, channels, z, gated, streaming):
+    """Emit `_plain_end`: of four loops three are over no tokens."""
     builder, mask = lanes.builder, lanes.first(channels)
-
-    def body(gate, values):
-        now, place = values
-        lanes.store(gate(lanes.load(y, place), now), out, now, mask)
-        return [builder.add(now, stride), builder.add(place, INT64(lanes.count))]
 
     def times_silu(value, now):
         return value * silu_of(lanes.load(z, now, mask))
 
-    first, some = [at, INT64(0)], builder.mul(tokens, gated)
-    lanes.loop(some, first, lambda _, now: body(times_silu, now))
-    rest = builder.sub(tokens, some)
-    lanes.loop(rest, first, lambda _, now: body(lambda value, _: value, now))
+    def plain(value, _):
+        return value
+
+    def through_caches(value, now):
+        lanes.store(value, out, now, mask)
+
+    def past_caches(value, now):
+        _stream(lanes, value, out, now)
+
+    past, some = builder.mul(tokens, streaming), builder.mul(tokens, gated)
+    both = builder.mul(past, gated)
+    ungated = builder.sub(past, both)
+    for gate, write, count in (
+        (times_silu, past_caches, both),
+        (plain, past_caches, ungated),
+        (times_silu, through_caches, builder.sub(some, both)),
+        (plain, through_caches, builder.sub(builder.sub(tokens, some), ungated)),
+    ):
+
+        def body(_, values, gate=gate, write=write):
+            now, place = values
+            write(gate(lanes.load(y, place), now), now)
+            return [builder.add(now, stride), builder.add(place, INT64(lanes.count))]
+
+        lanes.loop(count, [at, INT64(0)], body)
+
+
+def _stream(lanes: Lanes, value: Value, array: Any, at: Any) -> None:
+    """Store a vector that is a line of the caches without reading the line first."""
+    builder = lanes.builder
+    place = builder.bitcast(builder.gep(array, [at]), lanes.type.as_pointer())
+    store = builder.store(value.ir, place, align=LINE)
+    store.set_metadata("nontemporal", builder.module.add_metadata([INT32(1)]))
+
+
+def _plain_settle(out):
+    """Let all that was streamed arrive before anything else is written."""
+
+
+@micro_kernel(_plain_settle)
+def settle(lanes, _out):
+    """Emit `_plain_settle`: others may read as soon as they hear of it."""
+    lanes.builder.fence("seq_cst")
 
 
 def _plain_add_up(total, dt, tokens):

@@ -71,7 +71,7 @@ def _scan_wide(inputs, tile, plan, block, elapsed, y):
                     *(B, b, b_state, b_row, C, c, c_state, c_row),
                 )
             if plan.whole:
-                end(y, here, stride, tokens, out, some, z, plan.gated)
+                end(y, here, stride, tokens, out, some, z, plan.gated, 0)
             else:
                 add_steps(elapsed, top, dt, tokens, channel, some)
 

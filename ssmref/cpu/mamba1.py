@@ -11,9 +11,9 @@ from ._mamba1_blelloch import read, states_of
 from ._mamba1_blocks import Inputs
 from ._mamba1_scan import scan
 from ._mamba1_step import advance_token
+from ._outputs import output
 from ._types import Integer, Number, Real
 from .layers import silu, softplus
-from ._outputs import output
 
 Sequence = Real[np.ndarray, "batch length channels"]
 PerChannel = Real[np.ndarray, " channels"]

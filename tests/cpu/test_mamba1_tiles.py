@@ -9,7 +9,8 @@ from ssmref.cpu import _mamba1_tiles as tiles
 from ssmref.cpu import _mamba1_wide_tiles as wide_tiles
 from ssmref.cpu._mamba1_decay import MODERATE, decay_of
 from ssmref.cpu._mamba1_step import _plain_step, _step
-from ssmref.cpu.toolkit.kernels import lane_count, micro_kernel
+from ssmref.cpu.toolkit.kernels import lane_count, micro_kernel, vector_bits
+from ssmref.cpu.toolkit.memory import aligned_zeros
 
 compiled = pytest.mark.skipif(
     bool(vars(config)["DISABLE_JIT"]), reason="micro-kernels are their plain meaning"
@@ -111,8 +112,23 @@ def test_end(dtype, gated, fewer):
         rows(rng, dtype, 9, 40),
         rows(rng, dtype, 7, one),
     )
-    arguments = out, 40 + 5, 40, 7, y, one - fewer, z, gated
+    arguments = out, 40 + 5, 40, 7, y, one - fewer, z, gated, 0
     agree(tiles.end, tiles._plain_end, arguments, dtype)
+
+
+@compiled
+@pytest.mark.skipif(vector_bits() != 512, reason="vectors are no lines of the caches")
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("gated", [0, 1])
+def test_end_past_the_caches(dtype, gated):
+    rng, one = np.random.default_rng(0), lane_count(dtype)
+    out, again = (aligned_zeros((9 * 3 * one,), dtype) for _ in range(2))
+    z, y = rows(rng, dtype, 9, 3 * one), rows(rng, dtype, 7, one)
+    options = one, 3 * one, 7, y, one, z, gated, 1
+    in_numba(tiles.end)(out, *options)
+    tiles._plain_end(again, *options)
+    assert np.any(again)
+    np.testing.assert_allclose(out, again, rtol=0, atol=20 * CLOSE[dtype])
 
 
 @compiled

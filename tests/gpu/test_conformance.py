@@ -26,7 +26,10 @@ BEYOND_FLOAT16 = ("large-values", "huge-steps")
 # A mistake has to be seen by this many cases.
 FEWEST = 3
 OPS = emulated.offered()
-each_op = pytest.mark.parametrize("name", OPS)
+# One worker for an op: what is right is computed once, and takes longer than kernels.
+each_op = pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in OPS]
+)
 each_dtype = pytest.mark.parametrize("dtype", CIRCUMSTANCES)
 
 
