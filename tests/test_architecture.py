@@ -118,6 +118,7 @@ def test_every_folder_is_checked():
         "contract",
         "cpu.toolkit",
         "gpu",
+        "gpu.check",
     ):
         assert sum(m.startswith(f"ssmref.{prefix}") for m in MODULES) >= 2, prefix
     assert len(MODULES) > 30

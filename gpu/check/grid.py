@@ -178,18 +178,23 @@ def operations(op: str, sizes: Mapping[str, int]) -> float:
     return updates * each.get(op.partition(".")[0], 0.0)
 
 
-def _sequence(op: str, note: str, sizes: dict, batch: int, length: int, **sample: int):
-    full = {"batch": batch, "length": length, **sizes}
+def _sequence(op: str, note: str, sizes: dict, batch: int, tokens: int, **sample: int):
+    full = {"batch": batch, "length": tokens, **sizes}
     small = {"batch": 2, "length": 130, **sizes}
     if "channels" in small:
         small["channels"] = min(small["channels"], 40)
+    if "ranks" in small:
+        # The scale of S4 takes time with the squares of length and state.
+        small |= {"length": 40, "channels": 5}
     kept = {"batch": 1, "sequences": 1, **sample}
     return Point(Workload(op, "gpu", note, full, small, kept))
 
 
-def _steps(op: str, note: str, sizes: dict[str, int]) -> tuple[Point, ...]:
-    kept = {"batch": 1, "slots": 1, "rows": 1}
-    small = {"batch": 3, **sizes}
+def _steps(
+    op: str, note: str, sizes: dict[str, int], **sample: int
+) -> tuple[Point, ...]:
+    kept = {"batch": 1, "slots": 1, "rows": 1, **sample}
+    small = {"batch": 3, **sizes, **sample}
     return tuple(
         Point(Workload(op, "gpu", note, {"batch": batch, **sizes}, small, kept))
         for batch in (1, 16, 128)
@@ -225,10 +230,13 @@ GRID: dict[str, tuple[Point, ...]] = {
         *_steps("mamba3.mimo_step", "mamba3-mimo-1.5b", MIMO_BIG),
         *_steps(f"{CONV}_step", "mamba-130m", {"channels": 1536, "width": 4}),
         *_steps("s4d.s4d_step", "64 states", S4D),
-        *_steps("s4.s4_step", "64 states", {**S4D, "ranks": 1}),
+        *_steps("s4.s4_step", "64 states", {**S4D, "ranks": 1}, channels=40),
     ),
     "convolution": tuple(
-        _sequence(CONV, note, {"channels": channels, "width": 4}, batch, length)
+        _sequence(
+            *(CONV, note, {"channels": channels, "width": 4}, batch, length),
+            channels=8,
+        )
         for note, channels, batch, length in (
             ("mamba-130m", 1536, 16, 1024),
             ("mamba-130m", 1536, 1, 16384),
@@ -242,6 +250,13 @@ GRID: dict[str, tuple[Point, ...]] = {
     ),
     "s4": (
         *(_sequence("s4d.s4d", "64 states", S4D, b, 16384, channels=2) for b in (1, 8)),
-        _sequence("s4.s4", "64 states", {**S4D, "ranks": 1}, 1, 2048, channels=1),
+        *(
+            _sequence(
+                *("s4.s4", "64 states", {**S4D, "ranks": 1}, b, 16384),
+                channels=1,
+                length=256,
+            )
+            for b in (1, 8)
+        ),
     ),
 }

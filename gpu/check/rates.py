@@ -18,7 +18,7 @@ RATES = Program(
         Budget("rate_copy", registers=64, needs=("LDG.E.128", "STG.E.128")),
         Budget("rate_l2", registers=64, needs=("LDG.E.128",)),
         Budget("rate_ex2", registers=40, per=("MUFU.EX2", 1.2)),
-        Budget("rate_fma", registers=40, needs=("FFMA",)),
+        Budget("rate_fma", registers=40, per=("FFMA", 1.2)),
         Budget("rate_mma", registers=64, per=("HMMA", 3.0)),
         Budget("rate_atomics", registers=40, needs=("RED",)),
     ),

@@ -226,7 +226,7 @@ __device__ __forceinline__ const float* past(const float* p, int count) {
   return p ? p + count : nullptr;
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS, RANKS <= 2 ? 3 : 2)
+extern "C" __global__ void __launch_bounds__(THREADS, RANKS == 1 ? 3 : 2)
     mamba3_step(
         const IO* __restrict__ x, const IO* __restrict__ dt, const IO* __restrict__ A,
         const IO* __restrict__ B, const IO* __restrict__ C,

@@ -9,7 +9,7 @@
 //   rate_mma       4 chains of d += a b per warp, 16 x 8 x 16 in bfloat16: tensor cores
 //   rate_atomics   one addition to each of neighbouring counters per thread and round
 //
-// Every thread does the same; nothing is shared. No shared memory, no macros.
+// Every thread has its own chains, counters or numbers to copy. No shared memory, no macros.
 #include "port.cuh"
 
 #define THREADS 256
@@ -18,6 +18,12 @@
 
 __device__ __forceinline__ long long global_thread() {
   return static_cast<long long>(blockIdx.x) * THREADS + threadIdx.x;
+}
+
+// Threads begin with numbers of their own: what is the same for all of a warp may be
+// computed once for all of them.
+__device__ __forceinline__ float start(int chain) {
+  return 0.125f * chain + 0.001f * threadIdx.x;
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS)
@@ -48,7 +54,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     rate_ex2(float* __restrict__ out, int rounds) {
   float x[CHAINS];
 #pragma unroll
-  for (int i = 0; i < CHAINS; ++i) x[i] = 0.125f * i;
+  for (int i = 0; i < CHAINS; ++i) x[i] = start(i);
 #pragma unroll 4
   for (int r = 0; r < rounds; ++r)
 #pragma unroll
@@ -63,7 +69,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     rate_fma(float* __restrict__ out, int rounds, float a, float b) {
   float x[CHAINS];
 #pragma unroll
-  for (int i = 0; i < CHAINS; ++i) x[i] = static_cast<float>(i);
+  for (int i = 0; i < CHAINS; ++i) x[i] = start(i);
 #pragma unroll 8
   for (int r = 0; r < rounds; ++r)
 #pragma unroll

@@ -39,7 +39,8 @@ constexpr int UNROLL = PARTS * STATES * ROWS <= 4 ? 2 : 1;
 // a thread), or 20 of 96 where rows are fewer (one channel for a lane), which leaves more
 // instructions under way in each. Addresses of single numbers take more.
 constexpr int WARPS_PER_SM =
-    !(WHOLE && WHOLE_BC) ? 16 : ROWS == 1 ? 20 : OWN > 1 ? 28 : 32;
+    !(WHOLE && WHOLE_BC) ? (PARTS * STATES * ROWS > 4 ? 12 : 16)
+                         : ROWS == 1 ? 20 : OWN > 1 ? 28 : 32;
 constexpr int BLOCKS = PARTS * STATES * ROWS > 8 ? 1 : 32 * WARPS_PER_SM / THREADS;
 
 // Sums over LANES lanes of TOKENS tokens: of y, lane q keeps those of tokens q, q +

@@ -68,7 +68,9 @@ def test_what_is_wrong_has_no_time_and_does_not_stop_others(
     assert words in found[name].reason
     assert found[name].samples is None
     assert record(found[name], ID)["samples"] == []
-    assert len(found["ssmref.golden"].samples.seconds) == 40
+    samples = found["ssmref.golden"].samples
+    assert samples is not None
+    assert len(samples.seconds) == 40
 
 
 def test_who_is_not_there_is_named(settings, package):
@@ -113,4 +115,6 @@ def test_a_form_is_what_the_workload_says(settings):
     workload = workload.resized(length=64, channels=4)
     found = outcomes(settings, "ssmref.golden", workload=workload)
     assert found["ssmref.golden"].status == MEASURED
-    assert found["ssmref.golden"].check.places[0] == "small sizes"
+    check = found["ssmref.golden"].check
+    assert check is not None
+    assert check.places[0] == "small sizes"

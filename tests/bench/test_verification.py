@@ -92,7 +92,10 @@ def test_an_output_y_is_needed():
 
 @pytest.mark.parametrize("workload", ONE_PER_OP.values(), ids=ONE_PER_OP)
 def test_golden_passes_at_small_sizes_and_on_the_sample(workload):
-    workload = workload.resized(**workload.small)
+    small = dict(workload.small)
+    if "length" in small:
+        small["length"] = min(small["length"], 40)  # golden S4 is slow
+    workload = workload.resized(**small)
     contender = package_contender("ssmref.golden", workload)
     assert check_small(contender, workload.small_case(), F32).passed
     assert of_sample(contender, workload).passed

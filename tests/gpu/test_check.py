@@ -11,17 +11,16 @@ import jsonschema
 import numpy as np
 import pytest
 from ssmref.gpu.check import __main__ as command
-from ssmref.gpu.check import contenders, device, official, parts
+from ssmref.gpu.check import contenders, device, parts
 from ssmref.gpu.check.book import Book
 from ssmref.gpu.check.grid import Point
 from ssmref.gpu.check.parts import PARTS, Run, run_part
 from ssmref.gpu.check.rates import Sizes, measure
 from ssmref.gpu.check.verify import ops, verify
-from test_check_timing import SCAN, STEP, Clock
+from toy_gpu import SCAN, STEP, Clock
 
 from ssmref.bench import records
-from ssmref.bench.contender import UnavailableError
-from ssmref.golden import layers, mamba1, mamba2
+from ssmref.golden import layers
 
 SMALL = Sizes(copy_bytes=2**14, l2_bytes=2**12, rounds=8, blocks_per_processor=2)
 NORM = "layers.rms_norm"
@@ -208,9 +207,11 @@ def test_an_unknown_part_is_a_mistake(main, capsys):
 
 
 @pytest.mark.skipif(find_spec("cupy") is not None, reason="CuPy is installed")
-def test_without_a_gpu_there_is_one_clear_sentence():
+def test_without_a_gpu_there_is_one_clear_sentence(tmp_path):
     words = [sys.executable, "-m", "ssmref.gpu.check"]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        words, capture_output=True, text=True, check=False, cwd=tmp_path
+    )
     assert done.returncode == 2
     assert done.stdout == ""
     (line,) = done.stderr.splitlines()
@@ -258,102 +259,6 @@ def test_rates_are_of_work_that_is_done(cupy):
     assert counters.sum() == launches * threads
     assert found["copy"].samples == (2**14 / 1e-3,) * 7
     assert found["mma_bfloat16"].best == pytest.approx(4096 * 4 * 8 * 16 / 1e-3)
-
-
-torch = pytest.importorskip("torch") if find_spec("torch") else None
-needs_torch = pytest.mark.skipif(torch is None, reason="torch is not installed")
-
-
-@pytest.fixture
-def packages(monkeypatch):
-    """Stand-ins for the official packages, by their signatures, over golden."""
-
-    def tensor(array, *swapped):
-        if array is None:
-            return None
-        made = torch.from_numpy(array.get())
-        return made.transpose(*swapped).contiguous() if swapped else made
-
-    def numbers(*tensors):
-        return [None if t is None else t.numpy() for t in tensors]
-
-    def selective_scan_fn(u, delta, A, B, C, D=None, z=None, **options):
-        arrays = [np.swapaxes(a, 1, 2) for a in numbers(u, delta, B, C, z)]
-        u, dt, B, C, z = arrays
-        A, D, bias = numbers(A, D, options["delta_bias"])
-        softplus = options["delta_softplus"]
-        y, state = mamba1.selective_scan(
-            u, dt, A, B, C, D=D, z=z, dt_bias=bias, dt_softplus=softplus
-        )
-        assert options["return_last_state"]
-        return torch.from_numpy(y).movedim(1, -1), torch.from_numpy(state)
-
-    def selective_state_update(state, x, dt, A, B, C, dt_softplus=False, **options):
-        golden = mamba1.selective_scan_step if x.ndim == 2 else mamba2.ssd_step
-        x, dt, A, B, C, *rest = numbers(x, dt, A, B, C, *options.values())
-        named = dict(zip(options, rest, strict=True))
-        if x.ndim == 3:  # heads share what is expanded
-            dt, A = dt[..., 0], A[:, 0, 0]
-            named = {name: v[:, 0] for name, v in named.items()}
-        y, new = golden(x, dt, A, B, C, state.numpy(), **named, dt_softplus=dt_softplus)
-        state[:] = torch.from_numpy(new)
-        return torch.from_numpy(y)
-
-    def causal_conv1d_fn(x, weight, bias, return_final_states, activation):
-        x, weight, bias = numbers(x, weight, bias)
-        y, state = layers.causal_conv1d(
-            np.swapaxes(x, 1, 2), weight, bias=bias, activation=activation
-        )
-        assert return_final_states
-        return tuple(torch.from_numpy(a).movedim(1, -1) for a in (y, state))
-
-    def causal_conv1d_update(x, state, weight, bias, activation):
-        before = np.swapaxes(state.numpy(), 1, 2)
-        x, weight, bias = numbers(x, weight, bias)
-        y, new = layers.causal_conv1d_step(
-            x, weight, before, bias=bias, activation=activation
-        )
-        state[:] = torch.from_numpy(new).movedim(1, -1)
-        return torch.from_numpy(y)
-
-    offered = SimpleNamespace(**{k: v for k, v in locals().items() if "_" in k})
-    monkeypatch.setattr(official, "_found", lambda _: offered)
-    monkeypatch.setattr(official, "_tensor", tensor)
-    return offered
-
-
-@needs_torch
-@pytest.mark.parametrize(
-    "name",
-    [
-        "mamba1.selective_scan",
-        "mamba1.selective_scan_step",
-        "mamba2.ssd_step",
-        "layers.causal_conv1d",
-        "layers.causal_conv1d_step",
-    ],
-)
-@pytest.mark.usefixtures("packages")
-def test_official_kernels_get_their_layouts(name):
-    from ssmref.gpu.check.grid import GRID
-
-    from ssmref.bench.verification import check_small
-
-    point = next(p for own in GRID.values() for p in own if p.workload.op == name)
-    theirs = contenders.contenders(name)[-1]
-    assert not theirs.name.startswith("ssmref")
-    check = check_small(theirs, point.small_case(), np.dtype(np.float32))
-    assert check.passed, check.problem
-
-
-def test_packages_that_are_missing_are_not_available(monkeypatch):
-    monkeypatch.setattr(official, "find_spec", lambda _: None)
-    official._found.cache_clear()
-    for op, offered in official.OFFICIAL.items():
-        assert op.count(".") == 1
-        for make in offered.values():
-            with pytest.raises(UnavailableError, match="torch is not installed"):
-                _ = make({})
 
 
 def test_what_nvidia_smi_says_is_kept(monkeypatch):

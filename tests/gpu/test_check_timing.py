@@ -6,70 +6,17 @@ from ssmref.gpu.check import grid, racing, timing
 from ssmref.gpu.check.grid import Point
 from ssmref.gpu.check.racing import run_point
 from ssmref.gpu.check.timing import Turns, calls_per_sample, race
+from toy_gpu import SCAN, STEP, Clock
 
 from ssmref.bench.contender import Contender, UnavailableError
 from ssmref.bench.rates import Rate
-from ssmref.bench.workloads import Workload
 from ssmref.conformance.outputs import flatten
 from ssmref.golden import layers, mamba1
 from ssmref.ops import OPS
 
-SCAN = Workload(
-    "mamba1.selective_scan",
-    "gpu",
-    "toy",
-    {"batch": 2, "length": 40, "channels": 5, "state": 3},
-    {"batch": 2, "length": 7, "channels": 3, "state": 3},
-    {"batch": 1, "sequences": 1, "channels": 2},
-)
-STEP = Workload(
-    "layers.causal_conv1d_step",
-    "gpu",
-    "toy",
-    {"batch": 7, "channels": 4, "width": 4},
-    {"batch": 3, "channels": 4, "width": 4},
-    {"batch": 1, "slots": 1},
-)
-
-
-class Clock:
-    """A device that notes every call; one that returns a name takes its seconds."""
-
-    name, l2_bytes, processors = "Toy GPU", 0, 1
-
-    def __init__(self, **seconds):
-        self.times, self.log, self.free = seconds, [], 10**9
-
-    def available(self):
-        return self.free
-
-    def seconds(self, calls):
-        results = [call() for call in calls]
-        names = [r if isinstance(r, str) else "" for r in results]
-        self.log.append(names)
-        return sum(self.times.get(name, 1e-3) for name in names)
-
-    def captured(self, calls):
-        for call in calls:
-            call()
-        return self._named("graph")
-
-    def release(self):
-        self.log.append("released")
-
-    def details(self):
-        return {"name": self.name}
-
-    @staticmethod
-    def _named(name):
-        def call():
-            return name
-
-        return call
-
 
 def named(*names):
-    return {name: Turns([Clock._named(name)]) for name in names}
+    return {name: Turns([Clock.named(name)]) for name in names}
 
 
 def test_every_round_has_everybody_in_an_order_of_its_own():
@@ -100,7 +47,7 @@ def test_what_takes_long_has_few_samples():
 
 
 def test_copies_take_turns():
-    turns = Turns([Clock._named(n) for n in "abc"])
+    turns = Turns([Clock.named(n) for n in "abc"])
     names = [[call() for call in turns.take(n)] for n in (2, 2, 4)]
     assert names == [["a", "b"], ["c", "a"], ["b", "c", "a", "b"]]
 
@@ -227,8 +174,8 @@ def test_steps_are_replayed_and_also_launched(field):
 
 def test_without_a_graph_steps_are_launched(field):
     class NoGraph(Clock):
-        def captured(self, _):
-            raise RuntimeError("operation not permitted when stream is capturing")
+        def captured(self, calls):
+            raise RuntimeError(f"no capture of {len(calls)} calls")
 
     own = contender("step", layers.causal_conv1d_step, STEP)
     found, _ = field(own, workload=STEP, clock=NoGraph())

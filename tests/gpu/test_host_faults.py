@@ -51,6 +51,7 @@ FOUND = (
     Fault("double_ticket", r"double_ticket.cu:11: livelock", seed=4),
     Fault("livelock", r"livelock.cu:11: livelock: threads have polled 2000 times"),
     Fault("deadlock", r"deadlock.cu:\d+: deadlock: .* __syncthreads"),
+    Fault("waiting_for_the_gone", r"gone.cu:10: deadlock: .* __syncwarp"),
     Fault("null_pointer", r"touched memory at \(nil\)"),
     Fault("deep_stack", "more than 65536 bytes of stack"),
     Fault("divergent_matrix", r"divergent_matrix.cu:\d+: mma_m16n8k16 .* meets"),

@@ -1,3 +1,5 @@
+# Where PyTorch is not installed, its name means torch.py of this folder to a checker.
+# pyright: reportAttributeAccessIssue=false
 """mambapy (mamba.py): the selective scan of its block, by its parallel scan."""
 
 from collections.abc import Callable, Mapping

@@ -1,3 +1,5 @@
+# Where PyTorch is not installed, its name means torch.py of this folder to a checker.
+# pyright: reportAttributeAccessIssue=false
 """PyTorch: its attention and convolution, and the formulations that people write in it.
 
 The scan is the plain loop over tokens, as in the reference of state-spaces/mamba

@@ -1,3 +1,5 @@
+# Where PyTorch is not installed, its name means torch.py of this folder to a checker.
+# pyright: reportAttributeAccessIssue=false
 """PyTorch: the Transformer block of `ssmref.models`, by the library's fused attention.
 
 Caches of keys and values have room for the next token, so that decoding copies none of

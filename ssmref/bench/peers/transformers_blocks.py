@@ -1,3 +1,5 @@
+# Where PyTorch is not installed, its name means torch.py of this folder to a checker.
+# pyright: reportAttributeAccessIssue=false
 """Hugging Face transformers: its Mamba and Mamba-2 mixers, in layers without an MLP.
 
 These are the modules as they run on a CPU, in PyTorch, with the cache that generation

@@ -103,10 +103,10 @@ void describe(const Thread& thread, char* text, std::size_t room) {
                 thread.block->index.z, where, thread.site.line);
 }
 
-// A thread that waits somewhere else than `like`, if there is one.
-const Thread* waiting_elsewhere(const Thread& like) {
+// A thread that waits, and not where `like` does, if there is one.
+Thread* waiting_elsewhere(const Thread& like) {
   for (const auto& slot : running->slots)
-    for (const Fiber* thread : slot->threads)
+    for (Fiber* thread : slot->threads)
       if (slot->live && thread->state != State::exited &&
           (thread->state != like.state || thread->site.line != like.site.line))
         return thread;
@@ -127,6 +127,8 @@ void check_agreement(const Thread& thread) {
   for (const auto& slot : running->slots)
     for (const Fiber* thread : slot->threads)
       if (slot->live) check_agreement(*thread);
+  // The message is about one that waits, which the last one to exit does not.
+  if (current->state == State::exited) current = waiting_elsewhere(*current);
   char text[256] = "all others have exited or wait for the same";
   if (const Thread* other = waiting_elsewhere(*current))
     describe(*other, text, sizeof text);
