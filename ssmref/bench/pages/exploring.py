@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from ..explorers_scans import depth, steps
 from .charts import Chart, Panel, Trace
 from .curves import (
     places,
@@ -21,6 +22,7 @@ from .words import digits, of_bytes, of_count, of_length, of_seconds
 
 CHUNK_AXES = ("chunk", "chunk_size", "chunk_length")
 _ITEM = {"float64": 8, "float32": 4}
+_FORM_COUNTS = ("work", "depth", "operations", "bytes moved")
 
 
 def exploring_sections(run: Run) -> Iterator[Section]:
@@ -181,19 +183,23 @@ def _form_table(series: Sequence[Series[Timing]]) -> Table:
     return Table(
         "forms-table",
         "Work and time of each form",
-        ["", "length", "operations", "bytes moved", "median time", "remark"],
+        ["", "length", *_FORM_COUNTS, "median time", "remark"],
         rows,
-        "Operations and bytes are counted.",
+        "Work: compositions of two steps, for each recurrence. Depth: how many of them "
+        "follow each other at least. All of these, operations and bytes are counted.",
     )
 
 
 def _form_cells(t: Timing) -> list[Cell]:
     work = t.cost.get("flops", 0.0) + t.cost.get("products", 0.0)
     moved = t.cost.get("elements", 0.0) * _ITEM.get(t.subject.dtype, 4)
+    form, length = t.subject.form, t.subject.length or 1
     return [
-        Cell(of_length(t.subject.length or 1)),
+        Cell(of_length(length)),
+        Cell(of_count(steps(form, length)), "analytic"),
+        Cell(of_count(depth(form, length)), "analytic"),
         Cell(of_count(work), "analytic") if work else Cell(""),
         Cell(of_bytes(moved), "analytic") if moved else Cell(""),
         _median(t),
-        Cell(t.subject.note or t.subject.reason),
+        Cell(t.subject.reason),
     ]

@@ -3,10 +3,12 @@ import statistics
 import pytest
 from support import scaling_records as made
 
+from ssmref.bench.explorers_scans import depth, steps
 from ssmref.bench.pages import claims
 from ssmref.bench.pages.build import CHARTS, sections
 from ssmref.bench.pages.charts import Chart, Panel, Trace, colours
 from ssmref.bench.pages.tables import legend, marked
+from ssmref.bench.pages.words import of_count
 
 
 def table(parts, section, name):
@@ -213,7 +215,10 @@ def test_states_and_forms(parts):
     assert [r.head for r in forms.rows[::2]] == [
         *("scan.scan_sequential, ssmref.golden", "scan.scan_blelloch, ssmref.golden"),
     ]
-    assert forms.rows[0].cells[1].text == "1.02M"
+    length, *counts = (cell.text for cell in forms.rows[-1].cells[:4])
+    expected = steps("blelloch", 1024), depth("blelloch", 1024)
+    assert (length, *counts[:2]) == ("1K", *map(of_count, expected))
+    assert forms.rows[0].cells[3].text == "1.02M"
 
 
 def test_the_machine(parts):
