@@ -184,6 +184,16 @@ def test_memory_is_measured_with_and_without_the_call(child):
     assert baseline["peak"] < found["peak"] - 25 * 2**20
 
 
+def test_what_only_the_first_call_takes_is_not_the_memory_of_a_short_one(child):
+    found = child.ask(order("memory", "toy.hungry_at_first", call=True), 60)
+    assert found["traced"] < 2**20
+
+
+def test_a_long_call_is_measured_once(child):
+    found = child.ask(order("memory", "toy.slow_and_hungry_at_first", call=True), 60)
+    assert found["traced"] >= 32 * 2**20
+
+
 def test_a_task_is_the_same_in_another_process():
     sizes = {"batch": 1, "length": 64, **MAMBA1}
     cut = {"channels": 2}

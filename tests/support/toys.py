@@ -145,3 +145,11 @@ class _Prepare:
 
     def hungry(self, _: int) -> None:
         np.ones(32 * MEBI, np.uint8).sum()
+
+    def hungry_at_first(self, count: int) -> None:
+        if count == 1:
+            self.hungry(count)
+
+    def slow_and_hungry_at_first(self, count: int) -> None:
+        self.hungry_at_first(count)
+        time.sleep(1.1)
