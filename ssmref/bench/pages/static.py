@@ -40,8 +40,8 @@ _UNITS = {
 }
 # A panel alone, and one of several.
 _WIDTH, _HEIGHT, _LOW = 9.0, 3.8, 2.6
-# So many lines of a legend are as high as a panel.
-_LEGEND_LINES = 16
+# The height of a line of a legend, and the longest label of which two are side by side.
+_LINE, _SHORT = 0.18, 58
 
 
 def pictures(charts: Sequence[Chart]) -> Iterator[tuple[str, bytes]]:
@@ -65,9 +65,7 @@ def _author(kind: str) -> dict[str, None]:
 
 def _figure(chart: Chart) -> Any:
     count = len(chart.panels)
-    entries = len({t.name for p in chart.panels for t in p.traces})
     tall = _HEIGHT if count == 1 else _LOW * count
-    tall = max(tall, _HEIGHT * entries / _LEGEND_LINES)
     figure = import_module("matplotlib.figure").Figure((_WIDTH, tall))
     figure.set_layout_engine("constrained")
     grid = figure.subplots(count, 1, sharex=True, squeeze=False)[:, 0]
@@ -77,7 +75,11 @@ def _figure(chart: Chart) -> Any:
     grid[0].set_title(chart.title, loc="left", fontweight="bold")
     handles, labels = _entries(grid)
     if labels:
-        figure.legend(handles, labels, loc="outside right upper", fontsize=8)
+        columns = 2 if max(map(len, labels)) <= _SHORT else 1
+        lines = math.ceil(len(labels) / columns)
+        figure.set_size_inches(_WIDTH, tall + _LINE * lines)
+        place = {"loc": "outside lower left", "ncols": columns}
+        figure.legend(handles, labels, fontsize=8, **place)
     return figure
 
 
