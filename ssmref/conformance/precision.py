@@ -6,6 +6,9 @@ parameters and states are in float32, and so is every state that comes out. Its 
 that of the low dtype, for all outputs: products of a low dtype's matrices are allowed.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from typing import Any, get_args, get_type_hints
 
@@ -14,6 +17,10 @@ import numpy as np
 from ..ops import Op, implementation
 
 DTYPES = ("float64", "float32", "bfloat16", "float16")
+# TF32 has 10 bits behind the point, and the range of float32.
+EPS_OF_TF32 = 2.0**-10
+
+_TF32: ContextVar[bool] = ContextVar("float32 is judged as TF32", default=False)
 
 
 def dtype_of(name: str) -> np.dtype:
@@ -35,8 +42,24 @@ def wide(dtype: np.dtype) -> np.dtype:
     return np.dtype(np.float32) if is_low(dtype) else dtype
 
 
+@contextmanager
+def tf32() -> Iterator[None]:
+    """Judge float32 cases, here, by what TF32 can: candidates said they multiply so.
+
+    Nothing else changes: arguments and outputs are in float32. A result that passes
+    only here is one in TF32, and has to be called that.
+    """
+    token = _TF32.set(True)
+    try:
+        yield
+    finally:
+        _TF32.reset(token)
+
+
 def eps_and_tiny(dtype: np.dtype) -> tuple[float, float]:
     """Return the spacing of numbers at 1 and the smallest normal number."""
+    if _TF32.get() and dtype.name == "float32":
+        return EPS_OF_TF32, float(np.finfo(dtype).tiny)
     if dtype.name == "bfloat16":
         return 2.0**-7, 2.0**-126
     limits = np.finfo(dtype)

@@ -1,0 +1,281 @@
+"""The launches of Mamba-3 over time; what they do stands in the kernels."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ._arrays import aligned, ready
+from ._cupy import cupy
+from ._launch import Budget, Program, product
+from ._mamba1_plan import packed_segments
+from ._mamba3_plan import (
+    STATES,
+    THREADS,
+    WIDTH,
+    Layout,
+    layout,
+    segment_length,
+)
+from ._rows import flat, packed, processors
+from ._types import FLOAT32, Array, word
+from .precision import parts
+
+IO = ("float", "bf16", "f16")
+LOW = IO[1:]
+SCAN = Program(
+    "mamba3_scan.cu",
+    variants=(
+        *product(IO=LOW, PARTS=(1,), STATE=(128,), ROWS=(64,), OUTPUT=(0, 1)),
+        *product(IO=LOW, PARTS=(1,), STATE=(16,), ROWS=(64,), OUTPUT=(1,)),
+        *product(IO=("bf16",), PARTS=(1,), STATE=(64,), ROWS=(64,), OUTPUT=(1,)),
+        *product(IO=("bf16",), PARTS=(1,), STATE=(256,), ROWS=(32,), OUTPUT=(0, 1)),
+        *product(IO=IO[:1], PARTS=(1, 2), STATE=(128,), ROWS=(32,), OUTPUT=(1,)),
+        *product(IO=IO[:1], PARTS=(2,), STATE=(16,), ROWS=(32,), OUTPUT=(0, 1)),
+        *product(IO=IO[:1], PARTS=(2,), STATE=(256,), ROWS=(16,), OUTPUT=(1,)),
+    ),
+    budgets=(
+        # As many registers as two blocks on a multiprocessor may have. With 128 states
+        # none is spilled up to compute capability 9.0, and addresses beyond, some
+        # 40 bytes; a little more where numbers are split in two, or states many.
+        Budget("mamba3_scan", 255, spills=True, needs=("HMMA", "LDGSTS.E.BYPASS.128")),
+        *(Budget("mamba3_scan", 255, True, ("LDSM",), when={"IO": io}) for io in LOW),
+        Budget("mamba3_scan", 255, when={"STATE": 16}),
+        Budget("mamba3_scan", 255, when={"STATE": 128, "OUTPUT": 0}),
+    ),
+)
+CARRY = Program(
+    "mamba3_carry.cu",
+    variants=product(IO=IO),
+    budgets=(
+        Budget("mamba3_turns", registers=48),
+        Budget("mamba3_carry_turns", registers=40),
+        Budget("mamba3_carry_states", registers=56),
+    ),
+)
+NORM = Program(
+    "mamba3_norm.cu",
+    variants=product(IO=IO),
+    budgets=(Budget("mamba3_norm", registers=48),),
+)
+
+TOKENS = ("x", "dt", "A", "B", "C", "trap", "angles", "z")
+OPTIONS = ("B_bias", "C_bias", "D", "norm_weight", "mimo_x", "mimo_z", "mimo_o")
+STATE = ("angle", "ssm", "k", "v")
+
+
+@dataclass(frozen=True)
+class Segments:
+    """All segments of all rows: so many for each, or as the table of a pack says."""
+
+    length: int
+    count: int
+    per_row: int
+    rows: int
+    table: Array | None = None
+    first: Array | None = None
+
+    @property
+    def whole(self) -> bool:
+        """Whether no sequence is cut."""
+        return self.count == self.rows
+
+
+@dataclass(frozen=True)
+class Operands:
+    """The arguments as kernels read them, and what they write."""
+
+    tokens: dict[str, Array]
+    options: dict[str, Array | None]
+    state: dict[str, Array | None]
+    y: Array
+    last: dict[str, Array]
+    laid: Layout
+    ranks: int
+    groups: int
+    size: int
+    pairwise: bool
+    eps: float
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Batch, length, heads and headdim."""
+        return self.y.shape
+
+    @property
+    def pairs(self) -> int:
+        """How many pairs of coordinates turn."""
+        return self.tokens["angles"].shape[3]
+
+
+def scan(call: dict[str, Any], ranks: int, groups: int) -> tuple[Array, tuple]:
+    """Return y and the parts of the last state.
+
+    `call` has the arguments of `mimo`; those that SISO lacks are None. Raises
+    ValueError where a block has no room for the state and ranks of B.
+    """
+    bounds = call["cu_seqlens"]
+    bounds = None if bounds is None else bounds.tolist()
+    batch, length = call["x"].shape[:2]
+    rows = batch if bounds is None else len(bounds) - 1
+    x = _operands(call, ranks, groups, rows)
+    longest = length if bounds is None else int(np.diff(bounds).max(initial=0))
+    heads, headdim = x.sizes[2:]
+    cut = segment_length(x.laid, heads, headdim, batch * length, longest, processors())
+    segments = _segments(bounds, cut, x)
+    turns, starts = (None, None) if segments.whole else _starts(x, segments)
+    _scan(x, segments, turns, starts)
+    return x.y, tuple(x.last.values())
+
+
+def _operands(call: dict[str, Any], ranks: int, groups: int, rows: int) -> Operands:
+    x, state, size = call["x"], call["initial_state"], call["B"].shape[-1]
+    pairs, (heads, headdim) = call["angles"].shape[-1], x.shape[2:]
+    laid = layout(x.itemsize, size, ranks, pairs)
+    if laid is None:
+        raise ValueError(
+            f"B has a state of {size} and {ranks} ranks; as {x.dtype} a block has room "
+            f"for at most {STATES[-1]} and {64 * 2 // x.itemsize}, not for the most of "
+            "both"
+        )
+    shapes = (heads, pairs), (heads, headdim, size), (ranks, heads, size)
+    shapes = zip(STATE, (*shapes, (heads, headdim)), strict=True)
+    return Operands(
+        tokens={name: _per_token(call[name]) for name in TOKENS},
+        options={name: flat(call[name]) for name in OPTIONS},
+        state={n: None if state is None else ready(getattr(state, n)) for n in STATE},
+        y=cupy().empty(x.shape, x.dtype),
+        last={name: cupy().empty((rows, *shape), FLOAT32) for name, shape in shapes},
+        laid=laid,
+        ranks=ranks,
+        groups=groups,
+        size=size,
+        pairwise=call["pairing"] == "pairwise",
+        eps=call["norm_eps"],
+    )
+
+
+def _per_token(array: Array | None) -> Array | None:
+    """Return an array whose tokens are packed; batch and time may have any strides."""
+    return None if array is None else packed(array, array.ndim - 2)
+
+
+def _segments(bounds: list[int] | None, length: int, x: Operands) -> Segments:
+    if bounds is None:
+        per_row = max(1, -(-x.sizes[1] // length))
+        return Segments(length, per_row * x.sizes[0], per_row, x.sizes[0])
+    table, first = packed_segments(bounds, length)
+    on_device = cupy().asarray(table), cupy().asarray(first, np.int64)
+    return Segments(length, len(table), 0, len(bounds) - 1, *on_device)
+
+
+def _starts(x: Operands, segments: Segments) -> tuple[Array, Array]:
+    """Return where angles and states of each segment start."""
+    heads, headdim = x.sizes[2:]
+    kernels = {
+        name: CARRY.kernel(f"mamba3_{name}", IO=word(x.y))
+        for name in ("turns", "carry_turns", "carry_states")
+    }
+    turns = cupy().empty((segments.count, heads, x.pairs), FLOAT32)
+    angles, dt = x.tokens["angles"], x.tokens["dt"]
+    kernels["turns"](
+        (segments.count * heads,),
+        (THREADS,),
+        (
+            *(angles, dt, *_steps(angles), *_steps(dt), segments.table, turns),
+            *(x.sizes[1], segments.length, segments.per_row, heads, x.pairs),
+        ),
+        shared=4 * THREADS,
+    )
+    rows = segments.first, segments.rows, segments.per_row
+    numbers = heads * x.pairs
+    kernels["carry_turns"](
+        (-(-segments.rows * numbers // THREADS),),
+        (THREADS,),
+        (x.state["angle"], turns, *rows, numbers),
+    )
+    starts = cupy().empty((segments.count, heads, headdim, x.size), FLOAT32)
+    spans = cupy().empty((segments.count, heads), FLOAT32)
+    _scan(x, segments, turns, starts, spans)
+    numbers = headdim * x.size
+    kernels["carry_states"](
+        (-(-segments.rows * heads * numbers // THREADS),),
+        (THREADS,),
+        (starts, spans, *rows, heads, numbers),
+    )
+    return turns, starts
+
+
+def _scan(
+    x: Operands,
+    segments: Segments,
+    turns: Array | None,
+    starts: Array | None,
+    spans: Array | None = None,
+) -> None:
+    """Run all segments; with `spans`, only for what they add to the state."""
+    batch, length, heads, headdim = x.sizes
+    raw = None
+    if spans is None and x.options["norm_weight"] is not None and headdim > WIDTH:
+        raw = cupy().empty((batch, length, heads, x.ranks, headdim), FLOAT32)
+    tiles = max(1, -(-headdim // WIDTH))
+    kernel = SCAN.kernel(
+        "mamba3_scan",
+        IO=word(x.y),
+        PARTS=parts(x.y.dtype),
+        STATE=x.laid.state,
+        ROWS=x.laid.rows,
+        OUTPUT=int(spans is None),
+    )
+    kernel(
+        (segments.count * heads * tiles,),
+        (THREADS,),
+        (
+            *(x.tokens.values()),
+            *(step for array in x.tokens.values() for step in _steps(array)),
+            *(*x.state.values(), *x.options.values(), segments.table),
+            *(turns, starts, spans, x.y, raw, *x.last.values()),
+            *(length, segments.length, segments.per_row, heads, headdim, x.groups),
+            *(x.size, x.ranks, x.pairs, x.laid.shift, x.pairwise, *_whole(x), x.eps),
+        ),
+        shared=x.laid.shared,
+    )
+    if raw is not None:
+        _norm(x, raw)
+
+
+def _norm(x: Operands, raw: Array) -> None:
+    batch, length, heads, headdim = x.sizes
+    warps, z, options = THREADS // 32, x.tokens["z"], x.options
+    weights = (options[name] for name in ("norm_weight", "mimo_z", "mimo_o"))
+    NORM.kernel("mamba3_norm", IO=word(x.y))(
+        (-(-batch * length * heads // warps),),
+        (THREADS,),
+        (
+            *(raw, z, *weights, x.y, *_steps(z), batch * length, length),
+            *(heads, x.ranks, headdim, x.eps),
+        ),
+        shared=4 * warps * x.ranks,
+    )
+
+
+def _steps(array: Array | None) -> tuple[int, int]:
+    """Return the strides of batch and time, in elements."""
+    if array is None:
+        return 0, 0
+    return tuple(stride // array.itemsize for stride in array.strides[:2])  # type: ignore[return-value]
+
+
+def _whole(x: Operands) -> tuple[bool, bool, bool]:
+    """Return whether keys, values and angles of a token are aligned vectors."""
+    tokens = x.tokens
+    return (
+        _vectors(tokens["B"], tokens["C"]),
+        _vectors(tokens["x"], tokens["z"], x.y),
+        _vectors(tokens["angles"]),
+    )
+
+
+def _vectors(*arrays: Array | None) -> bool:
+    given = [array for array in arrays if array is not None]
+    return aligned(*given) and all(a.shape[-1] * a.itemsize % 16 == 0 for a in given)
