@@ -53,6 +53,7 @@ def _gated(source: Numbers, made: dict[str, Any]) -> dict[str, Any]:
 EXTRAS: dict[str, Extra] = {
     "mamba1.selective_scan": _gated,
     "mamba1.selective_scan_step": _gated,
+    "mamba2.ssd": _step_sizes,
     "mamba2.ssd_step": _step_sizes,
 }
 
@@ -162,6 +163,10 @@ def special_functions(op: str, sizes: Mapping[str, int]) -> float:
         return 2.0 * tokens * sizes["channels"]
     if op == "layers.rms_norm_gated":
         return 2.0 * tokens * sizes["channels"]
+    if op.startswith("attention"):
+        # One for each key that a query sees.
+        seen = sizes.get("cached", (sizes.get("length", 1) - 1) / 2) + 1
+        return tokens * sizes["heads"] * seen
     return 0.0
 
 
@@ -183,6 +188,8 @@ def _sequence(op: str, note: str, sizes: dict, batch: int, tokens: int, **sample
     small = {"batch": 2, "length": 130, **sizes}
     if "channels" in small:
         small["channels"] = min(small["channels"], 40)
+    if op == SSD:
+        small["heads"] = min(small["heads"], 4)
     if "ranks" in small:
         # The scale of S4 takes time with the squares of length and state.
         small |= {"length": 40, "channels": 5}
@@ -202,7 +209,9 @@ def _steps(
 
 
 SCAN, CONV = "mamba1.selective_scan", "layers.causal_conv1d"
+SSD = "mamba2.ssd"
 S4D = {"channels": 1024, "state": 32}
+ATTENTION = {"heads": 16, "headdim": 128}
 MAMBA2_BIGGEST = {**MAMBA2_BIG, "heads": 128}
 GRID: dict[str, tuple[Point, ...]] = {
     "scan": (
@@ -219,6 +228,18 @@ GRID: dict[str, tuple[Point, ...]] = {
             )
             for channels in (64, 256, 1536)
         ),
+    ),
+    "ssd": tuple(
+        _sequence(SSD, note, sizes, batch, length, heads=2)
+        for note, sizes, batch, length in (
+            ("mamba2-130m", MAMBA2, 16, 1024),
+            ("mamba2-130m", MAMBA2, 1, 16384),
+            ("mamba2-2.7b", MAMBA2_BIG, 8, 2048),
+            ("mamba2-2.7b", MAMBA2_BIG, 1, 16384),
+            ("mamba2-2.7b", MAMBA2_BIG, 1, 16385),
+            ("128 heads", MAMBA2_BIGGEST, 1, 65536),
+            ("2 heads, a million tokens", {**MAMBA2, "heads": 2}, 1, 2**20),
+        )
     ),
     "steps": (
         *_steps("mamba1.selective_scan_step", "mamba-130m", MAMBA1),
@@ -247,6 +268,40 @@ GRID: dict[str, tuple[Point, ...]] = {
     "norms": tuple(
         _sequence(op, "mamba-2.8b", {"channels": 2560}, 8, 2048, batch_2=64)
         for op in ("layers.rms_norm", "layers.rms_norm_gated")
+    ),
+    "attention": (
+        *(
+            _sequence(
+                *("attention.attention", "16 heads of 128", ATTENTION, batch, length),
+                **{"length": 512, "heads": 2, "kv_heads": 2},
+            )
+            for batch, length in ((16, 1024), (8, 2048), (1, 16384))
+        ),
+        *(
+            Point(
+                Workload(
+                    *("attention.attention_step", "gpu", "16 heads of 128"),
+                    {"batch": batch, **ATTENTION, "cached": 4096},
+                    {"batch": 3, **ATTENTION, "cached": 70},
+                    {"batch": 1},
+                )
+            )
+            for batch in (1, 16)
+        ),
+    ),
+    "mamba3": tuple(
+        Point(
+            Workload(
+                *(op, "gpu", note, {"batch": batch, "length": length, **sizes}),
+                {"batch": 2, "length": 130, **sizes, "heads": 2},
+                {"batch": 1, "rows": 1, "heads": 1},
+            )
+        )
+        for op, note, sizes in (
+            ("mamba3.siso", "mamba3-siso-1.5b", MAMBA3_BIG),
+            ("mamba3.mimo", "mamba3-mimo-1.5b", MIMO_BIG),
+        )
+        for batch, length in ((4, 4096), (1, 16384), (1, 16385))
     ),
     "s4": (
         *(_sequence("s4d.s4d", "64 states", S4D, b, 16384, channels=2) for b in (1, 8)),

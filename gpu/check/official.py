@@ -1,4 +1,4 @@
-"""The official kernels, where their packages are installed: mamba_ssm, causal_conv1d.
+"""The official kernels, where installed: mamba_ssm, causal_conv1d; torch's attention.
 
 Each function takes the arguments of the op as arrays of CuPy and returns a call that
 returns tensors by the names of the op's outputs. Layouts that a kernel wants are made
@@ -44,6 +44,22 @@ def selective_scan_step(a: Arguments) -> Call:
     return _stepping(function, a, [_tensor(a[name]) for name in names], options)
 
 
+def ssd(a: Arguments) -> Call:
+    """``mamba_chunk_scan_combined``, Triton, in the chunks of Mamba-2's layers."""
+    module = _found("mamba_ssm.ops.triton.ssd_combined")
+    arrays = [_tensor(a[name]) for name in ("x", "dt", "A", "B", "C")]
+    options = {name: _tensor(a.get(name)) for name in ("D", "z", "dt_bias")}
+    options |= {"chunk_size": 256, "dt_softplus": a.get("dt_softplus", False)}
+
+    def call() -> dict[str, Any]:
+        y, state = module.mamba_chunk_scan_combined(
+            *arrays, **options, return_final_states=True
+        )
+        return {"y": y, "final_state": state}
+
+    return call
+
+
 def ssd_step(a: Arguments) -> Call:
     """``selective_state_update``, Triton, with what heads share not copied."""
     function = _update()
@@ -57,6 +73,24 @@ def ssd_step(a: Arguments) -> Call:
         if a.get(name) is not None
     }
     return _stepping(function, a, [x, wide, rates, B, C], options)
+
+
+def siso(a: Arguments) -> Call:
+    """``mamba3_siso_combined``, Triton, with A dt made before."""
+    module = _found("mamba_ssm.ops.triton.mamba3.mamba3_siso_combined")
+    names = ("C_bias", "B_bias", "angles", "D", "z")
+    C, B, x, *options = (_tensor(a.get(name)) for name in ("C", "B", "x", *names))
+    dt, A, trap = (_tensor(a[name], 1, 2) for name in ("dt", "A", "trap"))
+    dt = dt.float()
+    arrays = (C, B, x, A.float() * dt, dt, trap, *options)
+
+    def call() -> dict[str, Any]:
+        found = module.mamba3_siso_combined(*arrays, return_final_states=True)
+        y, angle, ssm, k, v = found
+        state = {"angle": angle, "ssm": ssm, "k": k[:, None], "v": v}
+        return {"y": y} | {f"final_state.{name}": part for name, part in state.items()}
+
+    return call
 
 
 def _update() -> Callable:
@@ -119,10 +153,52 @@ def rms_norm_gated(a: Arguments) -> Call:
     return lambda: {"y": module.rmsnorm_fn(x, weight, None, z=z, **options)}
 
 
+def attention(a: Arguments) -> Call:
+    """``scaled_dot_product_attention``: y without a cache."""
+    function = _attention_of_torch(a)
+    q, k, v = (_tensor(a[name]).transpose(1, 2) for name in "qkv")
+    options = {"is_causal": True, "scale": a.get("scale")}
+
+    def call() -> dict[str, Any]:
+        return {"y": function(q, k, v, **options).transpose(1, 2)}
+
+    return call
+
+
+def attention_step(a: Arguments) -> Call:
+    """``scaled_dot_product_attention``, behind a cache of its dtype with a free row."""
+    function, torch = _attention_of_torch(a), import_module("torch")
+    q, k, v = (_tensor(a[name])[:, :, None] for name in "qkv")
+    old = [_tensor(part).transpose(1, 2).to(q.dtype) for part in a["state"]]
+    keys, values = (torch.cat(two, 2) for two in zip(old, (k, v), strict=True))
+    options = {"scale": a.get("scale")}
+
+    def call() -> dict[str, Any]:
+        keys[:, :, -1:], values[:, :, -1:] = k, v
+        return {"y": function(q, keys, values, **options)[:, :, 0]}
+
+    return call
+
+
+def _attention_of_torch(a: Arguments) -> Callable:
+    """Return torch's function, if it does what the arguments ask for."""
+    function = _found("torch.nn.functional").scaled_dot_product_attention
+    names = ("rotary_dim", "cu_seqlens", "initial_state")
+    if any(a.get(name) is not None for name in names):
+        raise UnavailableError(f"torch has none of {', '.join(names)}")
+    if a["q"].shape[-2] != a["k"].shape[-2]:
+        raise UnavailableError("torch would copy keys to each query head")
+    return function
+
+
 OFFICIAL: dict[str, dict[str, Callable[[Arguments], Call]]] = {
     "mamba1.selective_scan": {"mamba_ssm": selective_scan},
     "mamba1.selective_scan_step": {"mamba_ssm triton": selective_scan_step},
+    "mamba2.ssd": {"mamba_ssm triton": ssd},
     "mamba2.ssd_step": {"mamba_ssm triton": ssd_step},
+    "mamba3.siso": {"mamba_ssm triton": siso},
+    "attention.attention": {"torch sdpa": attention},
+    "attention.attention_step": {"torch sdpa": attention_step},
     "layers.causal_conv1d": {"causal_conv1d": causal_conv1d},
     "layers.causal_conv1d_step": {"causal_conv1d": causal_conv1d_step},
     "layers.rms_norm": {"mamba_ssm triton": rms_norm},

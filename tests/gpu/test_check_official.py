@@ -56,6 +56,14 @@ def packages(monkeypatch):
         state[:] = torch.from_numpy(new)
         return torch.from_numpy(y)
 
+    def mamba_chunk_scan_combined(x, dt, A, B, C, chunk_size, **options):
+        assert options.pop("return_final_states")
+        softplus = options.pop("dt_softplus")
+        assert chunk_size == 256
+        named = dict(zip(options, numbers(*options.values()), strict=True))
+        y, state = mamba2.ssd(*numbers(x, dt, A, B, C), **named, dt_softplus=softplus)
+        return torch.from_numpy(y), torch.from_numpy(state)
+
     def causal_conv1d_fn(x, weight, bias, return_final_states, activation):
         x, weight, bias = numbers(x, weight, bias)
         y, state = layers.causal_conv1d(
@@ -73,6 +81,9 @@ def packages(monkeypatch):
         state[:] = torch.from_numpy(new).movedim(1, -1)
         return torch.from_numpy(y)
 
+    def scaled_dot_product_attention(*tensors, **options):
+        return torch.nn.functional.scaled_dot_product_attention(*tensors, **options)
+
     offered = SimpleNamespace(**{k: v for k, v in locals().items() if "_" in k})
     monkeypatch.setattr(official, "_found", lambda _: offered)
     monkeypatch.setattr(official, "_tensor", tensor)
@@ -85,9 +96,12 @@ def packages(monkeypatch):
     [
         "mamba1.selective_scan",
         "mamba1.selective_scan_step",
+        "mamba2.ssd",
         "mamba2.ssd_step",
         "layers.causal_conv1d",
         "layers.causal_conv1d_step",
+        "attention.attention",
+        "attention.attention_step",
     ],
 )
 @pytest.mark.usefixtures("packages")

@@ -161,12 +161,6 @@ def test_limits_that_exclude_each_other_are_refused():
         _ = device_op(STEP)(**on_device(STEP, step() | {"dt_limit": (2.0, 1.0)}))
 
 
-def test_whole_sequences_are_not_provided_yet():
-    import ssmref.gpu.mamba2
-
-    assert not hasattr(ssmref.gpu.mamba2, "ssd")
-
-
 def without_faults():
     assert_right(STEP, step(headdim=17, size=36, slots=(2, -1)), "bfloat16")
     assert_right(STEP, step(headdim=5, size=7))
