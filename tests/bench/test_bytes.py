@@ -21,6 +21,15 @@ MEBIBYTE = 2**20
 WIDTH = 256
 
 
+# Its kernels are compiled in the worker that has compiled them for tests/cpu.
+KINDS = {name: name.split(".")[1].split("_")[0] for name in BLOCKS}
+KINDS["block.transformer"] = "attention"
+each_kind = pytest.mark.parametrize(
+    "op",
+    [pytest.param(op, marks=pytest.mark.xdist_group(k)) for op, k in KINDS.items()],
+)
+
+
 def task(op, form="", *, batch=1, length=1024):
     tokens = {"context" if form == DECODE else "length": length}
     return matched_task(op, {"batch": batch, **tokens}, form, WIDTH)
@@ -59,7 +68,7 @@ def _agreement(one):
 
 
 @pytest.mark.parametrize("form", ["", DECODE])
-@pytest.mark.parametrize("op", BLOCKS)
+@each_kind
 def test_a_block_holds_what_is_predicted(op, form):
     pytest.importorskip("numba", reason="ssmref.cpu needs numba")
     assert agreement(task(op, form, batch=4 if form else 1)) == pytest.approx(
@@ -67,7 +76,13 @@ def test_a_block_holds_what_is_predicted(op, form):
     )
 
 
-@pytest.mark.parametrize("op", ["block.transformer", "block.mamba2"])
+@pytest.mark.parametrize(
+    "op",
+    [
+        pytest.param(op, marks=pytest.mark.xdist_group(KINDS[op]))
+        for op in ("block.transformer", "block.mamba2")
+    ],
+)
 def test_a_long_block_holds_what_is_predicted_to_a_fiftieth(op):
     pytest.importorskip("numba", reason="ssmref.cpu needs numba")
     assert agreement(task(op, length=4096)) == pytest.approx(1, abs=0.02)

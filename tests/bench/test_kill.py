@@ -61,7 +61,9 @@ def whole(tmp_path_factory):
     return path.read_bytes(), found, time.monotonic() - begin
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(
+    "seed", [0, *(pytest.param(n, marks=pytest.mark.thorough) for n in range(1, 6))]
+)
 def test_kills_at_random_moments(tmp_path, whole, seed):
     _, expected, seconds = whole
     path, moments, kept = tmp_path / "toys.jsonl", random.Random(seed), {}

@@ -17,6 +17,7 @@ from ssmref.bench.task import OpTask
 from ssmref.bench.threads import limited
 from ssmref.bench.verification import Check
 from ssmref.bench.workloads import WORKLOADS
+from ssmref.ops import OPS
 
 FLOAT32 = np.dtype(np.float32)
 EACH = {(w.op, w.form): w for w in reversed(WORKLOADS)}
@@ -123,8 +124,13 @@ def test_states_grow_with_batch_and_caches_with_length():
     assert state_numbers("mamba2.ssd", batch=3, length=9, state=5, **sizes) == 120
 
 
+OURS = ("mamba1.selective_scan", "mamba2.ssd", "mamba3.siso", "attention.attention")
+
+
+# In the worker that has compiled it for tests/cpu.
 @pytest.mark.parametrize(
-    "op", ["mamba1.selective_scan", "mamba2.ssd", "mamba3.siso", "attention.attention"]
+    "op",
+    [pytest.param(op, marks=pytest.mark.xdist_group(OPS[op].module)) for op in OURS],
 )
 def test_the_model_is_right_for_our_kernels(op):
     pytest.importorskip("numba", reason="needs numba")

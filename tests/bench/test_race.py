@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import jsonschema
 import numpy as np
-import pytest
 
 from ssmref.bench.field import LIBRARIES
 from ssmref.bench.race import race
@@ -41,33 +40,31 @@ def test_what_is_right_is_timed(settings):
     )
 
 
-@pytest.mark.parametrize(
-    ("rest", "words"),
-    [
-        ("return y * np.float32(1.01), state", "small sizes"),
-        ("return y * np.float32(np.nan), state", "small sizes"),
-        (
-            "y[:, 140:, -1] *= np.float32(1.01 if u.shape[1] == 150 else 1)\n"
-            "    return y, state",
-            "timed result",
-        ),
-        ("raise ZeroDivisionError('not today')", "ZeroDivisionError: not today"),
-        (
-            "if len(calls) > 40: raise MemoryError('no more')\n    return y, state",
-            "raised MemoryError: no more",
-        ),
-    ],
-    ids=["one per cent", "nan", "only at full size", "raises", "tires"],
-)
-def test_what_is_wrong_has_no_time_and_does_not_stop_others(
-    settings, package, rest, words
-):
-    name = package("wrong_scan", rest)
-    found = outcomes(replace(settings, rounds=40), name, "ssmref.golden")
-    assert found[name].status == WRONG
-    assert words in found[name].reason
-    assert found[name].samples is None
-    assert record(found[name], ID)["samples"] == []
+# What a package does with y and its state, and what is said of it.
+WRONGS = {
+    "one_per_cent": ("return y * np.float32(1.01), state", "small sizes"),
+    "nan": ("return y * np.float32(np.nan), state", "small sizes"),
+    "only_at_full_size": (
+        "y[:, 140:, -1] *= np.float32(1.01 if u.shape[1] == 150 else 1)\n"
+        "    return y, state",
+        "timed result",
+    ),
+    "raises": ("raise ZeroDivisionError('not today')", "ZeroDivisionError: not today"),
+    "tires": (
+        "if len(calls) > 40: raise MemoryError('no more')\n    return y, state",
+        "raised MemoryError: no more",
+    ),
+}
+
+
+def test_what_is_wrong_has_no_time_and_does_not_stop_others(settings, package):
+    names = [package(name, rest) for name, (rest, _) in WRONGS.items()]
+    found = outcomes(replace(settings, rounds=40), *names, "ssmref.golden")
+    for name, (_, words) in WRONGS.items():
+        assert found[name].status == WRONG, name
+        assert words in found[name].reason
+        assert found[name].samples is None
+        assert record(found[name], ID)["samples"] == []
     samples = found["ssmref.golden"].samples
     assert samples is not None
     assert len(samples.seconds) == 40

@@ -5,6 +5,7 @@ import re
 
 import numpy as np
 import pytest
+from support.many import assert_each
 
 from ssmref.conformance.cases.flags import FLAGS
 from ssmref.conformance.catalogue import (
@@ -75,14 +76,15 @@ def test_serving_parameters_and_stages_are_varied_too(op):
 
 
 ORDINARY = [case for case in ALL_CASES.values() if "nan" not in case.flags]
+each_op = pytest.mark.parametrize("op", OPS)
 
 
-def ids(cases):
-    return [case.id for case in cases]
+@each_op
+def test_arguments_are_the_ops_and_finite(op):
+    assert_each(arguments_are_the_ops_and_finite, [c for c in ORDINARY if c.op == op])
 
 
-@pytest.mark.parametrize("case", ORDINARY, ids=ids(ORDINARY))
-def test_arguments_are_the_ops_and_finite(case):
+def arguments_are_the_ops_and_finite(case):
     golden = implementation(OPS[case.op], "ssmref.golden")
     arguments = case.arguments(F32)
     assert set(arguments) <= set(inspect.signature(golden).parameters)
@@ -92,8 +94,12 @@ def test_arguments_are_the_ops_and_finite(case):
             assert np.finfo(array.dtype).dtype == F32, name
 
 
-@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_truth_is_finite_and_every_scale_fits(case):
+@each_op
+def test_truth_is_finite_and_every_scale_fits(op):
+    assert_each(truth_is_finite_and_every_scale_fits, cases_of(op))
+
+
+def truth_is_finite_and_every_scale_fits(case):
     found = truth(case, F32)
     assert set(found.outputs) == set(found.scales) == set(OPS[case.op].outputs)
     for name, output in found.outputs.items():

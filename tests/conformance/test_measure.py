@@ -5,6 +5,7 @@ from importlib import import_module
 
 import numpy as np
 import pytest
+from support.many import assert_each
 
 from ssmref.conformance.catalogue import CASES, cases_of
 from ssmref.conformance.outputs import flatten
@@ -36,10 +37,13 @@ def forms(op):
             yield form, function, {}
 
 
-@pytest.fixture(scope="module", params=CASES.values(), ids=list(CASES))
-def case(request):
-    """Each case in turn: all tests of one come together, so that its truth is kept."""
-    return request.param
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(op, marks=pytest.mark.xdist_group(op)) for op in OPS],
+)
+def cases(request):
+    """Those of an op: tests of one dtype follow each other, so that truths are kept."""
+    return cases_of(request.param)
 
 
 def assert_room(case, expected, result):
@@ -48,14 +52,27 @@ def assert_room(case, expected, result):
     assert verdict.ratio <= ROOM
 
 
-def test_every_form_passes_in_float32_with_room(case):
+def test_every_form_passes_in_float32_with_room(cases):
+    assert_each(every_form_passes_in_float32_with_room, cases)
+
+
+def every_form_passes_in_float32_with_room(case):
     expected = truth(case, np.dtype(np.float32))
     for name, function, options in forms(OPS[case.op]):
         if name not in BY_FFT:
             assert_room(case, expected, function(**expected.arguments, **options))
 
 
-def test_the_definition_passes_in_float64_with_room(case):
+def test_wrong_output_is_rejected_with_room(cases):
+    """By a factor of 3: one percent of a value that has lost digits is the least."""
+    assert_each(wrong_output_is_rejected_with_room, cases)
+
+
+def test_the_definition_passes_in_float64_with_room(cases):
+    assert_each(the_definition_passes_in_float64_with_room, cases)
+
+
+def the_definition_passes_in_float64_with_room(case):
     expected = truth(case, np.dtype(np.float64))
     function = implementation(OPS[case.op], "ssmref.golden")
     assert_room(case, expected, function(**expected.arguments))
@@ -65,8 +82,12 @@ def test_the_definition_passes_in_float64_with_room(case):
     bool(np.finfo(np.longdouble).eps > 1e-18),
     reason="longdouble is float64 on this platform",
 )
-def test_golden_is_certified_by_other_forms_in_extended_precision(case):
+def test_golden_is_certified_by_other_forms_in_extended_precision(cases):
     """What golden outputs are off is far below one float64 eps of their scale."""
+    assert_each(golden_is_certified_by_other_forms_in_extended_precision, cases)
+
+
+def golden_is_certified_by_other_forms_in_extended_precision(case):
     op, expected = OPS[case.op], truth(case, np.dtype(np.float64))
     wide = rounded(expected.arguments, np.dtype(np.longdouble))
     eps = np.finfo(np.float64).eps
@@ -84,8 +105,12 @@ BEYOND_FLOAT16 = ("large-values", "huge-steps")
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-def test_float32_inside_a_low_dtype_passes(case, dtype):
+def test_float32_inside_a_low_dtype_passes(cases, dtype):
     """What a careful kernel does: float32 in registers, y rounded once."""
+    assert_each(lambda case: float32_inside_a_low_dtype_passes(case, dtype), cases)
+
+
+def float32_inside_a_low_dtype_passes(case, dtype):
     op, low = OPS[case.op], dtype_of(dtype)
     if dtype == "float16" and case.family in BEYOND_FLOAT16:
         with np.errstate(over="ignore"):
@@ -151,8 +176,7 @@ def mistakes(case, expected):
                 yield name, output, {n: in_float32(o) for n, o in outputs.items()}
 
 
-def test_wrong_output_is_rejected_with_room(case):
-    """By a factor of 3: one percent of a value that has lost digits is the least."""
+def wrong_output_is_rejected_with_room(case):
     expected = truth(case, np.dtype(np.float32))
     for name, output, outputs in mistakes(case, expected):
         verdict = judge(case, expected, outputs)
@@ -169,12 +193,16 @@ def test_mistakes_are_made():
     assert made == set(MALFORMED)
 
 
-# A sample: all of the level takes longer than a test may.
-EXTENDED = [c for op in OPS for c in cases_of(op, "extended")[::9]]
+EXTENDED = [op for op in OPS if cases_of(op, "extended")]
 
 
-@pytest.mark.parametrize("sample", EXTENDED, ids=[c.id for c in EXTENDED])
-def test_extended_cases_have_room_too(sample):
+@pytest.mark.parametrize("op", EXTENDED)
+def test_extended_cases_have_room_too(op):
+    """A sample: all of the level takes longer than a test may."""
+    assert_each(extended_case_has_room, cases_of(op, "extended")[::9])
+
+
+def extended_case_has_room(sample):
     expected = truth(sample, np.dtype(np.float32))
     function = implementation(OPS[sample.op], "ssmref.golden")
     assert_room(sample, expected, function(**expected.arguments))

@@ -1,7 +1,32 @@
 """What the tests of the fast paths share: threads, and what was set before."""
 
+from pathlib import Path
+
 import pytest
 from numba import get_num_threads, set_num_threads
+
+from ssmref.ops import OPS
+
+# Ops that are made of the kernels of others.
+KERNELS_OF = {"blocks": "s4", "caches": "mamba2", "stages": "mamba2"}
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks at the groups
+def pytest_collection_modifyitems(items):
+    """Send all tests of a module to one worker, for they compile the same kernels."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            module = _module(item)
+            group = KERNELS_OF.get(module, module)
+            if not item.get_closest_marker("xdist_group"):
+                item.add_marker(pytest.mark.xdist_group(group))
+
+
+def _module(item):
+    """Return the module of the op that is a parameter of a test, or of its file."""
+    given = item.callspec.params.values() if hasattr(item, "callspec") else ()
+    ops = [OPS[p].module for p in given if isinstance(p, str) and p in OPS]
+    return ops[0] if ops else item.path.stem.removeprefix("test_").split("_")[0]
 
 
 @pytest.fixture

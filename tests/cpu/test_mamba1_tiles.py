@@ -1,5 +1,7 @@
 """Micro-kernels of the selective scan against what they say in NumPy."""
 
+import functools
+
 import numba
 import numpy as np
 import pytest
@@ -19,6 +21,7 @@ DTYPES = (np.float32, np.float64)
 CLOSE = {np.float32: 2e-6, np.float64: 1e-14}
 
 
+@functools.cache
 def in_numba(function):
     """Return a compiled function that hands its arguments to a micro-kernel."""
     return numba.njit(lambda *arguments: function(*arguments))

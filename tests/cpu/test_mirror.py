@@ -61,10 +61,7 @@ def _errors_of_golden_are_its_own():
     jaxtyping.config.update("jaxtyping_disable", False)
 
 
-@pytest.fixture(
-    params=[pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in OPS],
-    scope="module",
-)
+@pytest.fixture(params=OPS, scope="module")
 def mirror(request: Any) -> Mirror:
     op = OPS[request.param]
     module = mirrored(op.module)

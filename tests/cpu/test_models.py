@@ -3,6 +3,7 @@
 Blocks reach ops by the name of a package, so this is what users of models get.
 """
 
+import re
 from itertools import pairwise
 from typing import Any
 
@@ -21,15 +22,15 @@ from ssmref.models.blocks import (
 
 CPU, GOLDEN = "ssmref.cpu", "ssmref.golden"
 ALL = {**CONFIGS, **{f"layer: {name}": config for name, config in LAYERS.items()}}
+# Their ops are those of a module, which one worker compiles.
+MIXER = re.compile(r"mamba\d|attention")
 # float32 is held to what golden's own run in float32 is (tests/models): rounding of
 # 6e-8, some tens of operations deep. Both errors count, so no limit can be lower.
 LIMITS = {np.dtype(np.float64): 1e-10, np.dtype(np.float32): 1e-5}
 each_config = pytest.mark.parametrize(
     "config",
     [
-        pytest.param(
-            c, id=name, marks=pytest.mark.xdist_group(f"cpu {name.split()[0]}")
-        )
+        pytest.param(c, id=name, marks=pytest.mark.xdist_group(MIXER.findall(name)[0]))
         for name, c in ALL.items()
     ],
 )
