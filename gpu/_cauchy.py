@@ -9,7 +9,7 @@ from ._types import Array
 CAUCHY = Program(
     "cauchy.cu",
     variants=product(RANKS=(0, 1, 2)),
-    budgets=(Budget("cauchy", registers=128),),
+    budgets=(Budget("cauchy", registers=128, shared=4_608),),
 )
 THREADS = 128
 SLAB = 32

@@ -3,7 +3,9 @@
 import functools
 import inspect
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
+
+import numpy as np
 
 from ssmref.contract import Library, at_least, choose, heads_per_group
 
@@ -14,6 +16,10 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 CUPY = Library("CuPy", lambda: cupy().ndarray)
+
+
+class NoDoublePrecisionError(TypeError, NotImplementedError):
+    """A wrong dtype, and no mistake: there are no kernels in double precision."""
 
 
 def checked(function: Callable[P, R]) -> Callable[P, R]:
@@ -33,9 +39,21 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
         device = cupy().cuda.runtime.getDevice()
         here = [adopted(n, v, device) for n, v in zip(names, args, strict=False)]
         named = {n: adopted(n, v, device) for n, v in kwargs.items()}
-        return strict(*here, *args[len(names) :], **named)  # pyright: ignore[reportCallIssue]
+        try:
+            return strict(*here, *args[len(names) :], **named)  # pyright: ignore[reportCallIssue]
+        except TypeError as error:
+            if any(map(_is_double, (*here, *named.values()))):
+                raise NoDoublePrecisionError(str(error)) from error
+            raise
 
     return wrapper
+
+
+def _is_double(value: Any) -> bool:
+    """Return whether an array, or one of a state, is in double precision."""
+    if hasattr(value, "_fields"):
+        return any(map(_is_double, value))
+    return getattr(value, "dtype", None) in (np.float64, np.complex128)
 
 
 __all__ = ["at_least", "checked", "choose", "heads_per_group"]

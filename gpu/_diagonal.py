@@ -58,7 +58,7 @@ SCAN = Program(
     "s4_scan.cu",
     variants=tuple({**own, "READ": read} for own in SYSTEMS for read in (0, 1)),
     budgets=(
-        Budget("s4_scan", registers=176),
+        Budget("s4_scan", registers=176, shared=17_408),
         Budget(
             "s4_scan", registers=128, per=("FFMA", 2.1), when={"RANKS": 0, "READ": 1}
         ),
@@ -70,7 +70,7 @@ SCAN = Program(
 CARRY = Program(
     "s4_carry.cu",
     budgets=(
-        Budget("s4_carry_diagonal", registers=48),
+        Budget("s4_carry_diagonal", registers=48, shared=0),
         Budget("s4_carry_dense", registers=64),
     ),
 )

@@ -35,6 +35,8 @@ Variant = Mapping[str, Macro]
 GRID_LIMITS = (2**31 - 1, 65535, 65535)
 BLOCK_LIMIT = 1024
 PLAIN_SHARED = 48 * 1024
+# What 8.6, 8.9 and 12.0 have; others have more.
+LEAST_SHARED = 99 * 1024
 
 INCLUDE = re.compile(r'^#include "(.+)"$')
 
@@ -60,6 +62,8 @@ class Budget:
     thread; no spills unless `spills`; every opcode of `needs` occurs, as a prefix
     ("LDG.E.128", "HMMA"). ``per=("MUFU.EX2", 9.5)``: the hot loop, that is the
     innermost loop with the most of that opcode, has at most 9.5 instructions for each.
+    A launch has at most `shared` bytes of dynamic shared memory, by default what a
+    block of any device may have.
     """
 
     kernel: str
@@ -68,6 +72,7 @@ class Budget:
     needs: tuple[str, ...] = ()
     per: tuple[str, float] | None = None
     when: Variant | None = None
+    shared: int = LEAST_SHARED
 
     def holds_for(self, kernel: str, variant: Variant) -> bool:
         """Return whether the budget speaks of this kernel in this variant."""

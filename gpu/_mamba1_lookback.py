@@ -40,7 +40,7 @@ LOOKBACK = Program(
         *_variants(BY_TIME=1, PACKED=1, WHOLE=0, WHOLE_BC=0, STATE=5),
     ),
     budgets=(
-        Budget("scan_lookback", registers=120),
+        Budget("scan_lookback", registers=120, shared=86_020),
         Budget(
             "scan_lookback",
             registers=120,

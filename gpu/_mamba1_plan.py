@@ -17,7 +17,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from ._mamba1_shared import power_of_two
+from ._rows import power_of_two
 
 # Lanes that the registers of one multiprocessor have room for (see BLOCKS).
 LANES_PER_SM = 20 * 32

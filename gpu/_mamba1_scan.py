@@ -38,6 +38,8 @@ def _budgets(registers: int, forward: float, states: float, **when: int) -> tupl
     )
 
 
+ENTRIES = "scan_forward", "scan_states"
+USUAL = {"STATE": 16, "PARTS": 1}
 SCAN = Program(
     "selective_scan.cu",
     variants=(
@@ -54,8 +56,8 @@ SCAN = Program(
         *_variants(BC="float", PARTS=2, FIXED_B=1, FIXED_C=1, SOFTPLUS=0),
     ),
     budgets=(
-        Budget("scan_forward", registers=128),
-        Budget("scan_states", registers=128),
+        *(Budget(name, 128, shared=69_088) for name in ENTRIES),
+        *(Budget(name, 128, shared=30_016, when=USUAL) for name in ENTRIES),
         *_budgets(registers=96, forward=7.2, states=5.1, ROWS=1),
         *_budgets(registers=72, forward=7.0, states=4.9, ROWS=2),
     ),

@@ -25,11 +25,6 @@ def numbers_of(kind: Any) -> int:
     return 2 if kind == np.complex64 else 1
 
 
-def power_of_two(least: int, most: int) -> int:
-    """Return the first power of two from `least` on, at most `most`."""
-    return min(1 << max(least - 1, 0).bit_length(), most)
-
-
 def is_complex(X: Array | None) -> bool:
     """Return whether an array is given and complex."""
     return X is not None and X.dtype.kind == "c"

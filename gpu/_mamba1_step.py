@@ -13,9 +13,9 @@ from ._mamba1_shared import (
     in_one_type,
     is_complex,
     parts,
-    power_of_two,
     state_count,
 )
+from ._rows import power_of_two
 from ._types import WORDS, Array, word
 
 THREADS = 128

@@ -84,7 +84,7 @@ def _team(vectors: int) -> tuple[int, int]:
     Lanes of a warp as long as they can hold all of it: they need no barrier.
     """
     if vectors <= WARP * HELD:
-        team = min(power_of_two(vectors), WARP)
+        team = power_of_two(vectors, WARP)
     else:
-        team = min(max(power_of_two(-(-vectors // HELD)), THREADS), LARGEST)
-    return team, min(power_of_two(-(-vectors // team)), HELD)
+        team = max(power_of_two(-(-vectors // HELD), LARGEST), THREADS)
+    return team, power_of_two(-(-vectors // team), HELD)

@@ -83,9 +83,9 @@ def whole(indices: Array | None) -> Array | None:
     return None if indices is None else ready(indices.astype("int64", copy=False))
 
 
-def power_of_two(least: int) -> int:
-    """Return the smallest power of two that is at least `least`, 1 or more."""
-    return 1 << max(least - 1, 0).bit_length()
+def power_of_two(least: int, most: int = 2**31) -> int:
+    """Return the smallest power of two that is at least `least`, 1 to `most`."""
+    return min(1 << max(least - 1, 0).bit_length(), most)
 
 
 def processors() -> int:
@@ -95,4 +95,4 @@ def processors() -> int:
 
 def lanes_of(size: int, vec: int) -> int:
     """Return how many lanes of a warp share a row of a state: 4 to 32."""
-    return min(max(power_of_two(-(-size // vec)), 4), 32)
+    return max(power_of_two(-(-size // vec), 32), 4)

@@ -12,7 +12,7 @@ from ._types import Array
 VANDERMONDE = Program(
     "vandermonde.cu",
     variants=product(DIGITS=(4, 6)),
-    budgets=(Budget("vandermonde", registers=96, per=("FFMA", 2.0)),),
+    budgets=(Budget("vandermonde", 96, per=("FFMA", 2.0), shared=16_384),),
 )
 THREADS = 256
 SLAB, LINES, COLUMNS = 16, 64, 64

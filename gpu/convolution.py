@@ -18,8 +18,8 @@ AROUND = Program(
     "long_convolution.cu",
     variants=product(IO=("float", "bf16", "f16")),
     budgets=(
-        Budget("long_convolution_in", registers=48),
-        Budget("long_convolution_out", registers=48),
+        Budget("long_convolution_in", registers=48, shared=4_224),
+        Budget("long_convolution_out", registers=48, shared=4_224),
     ),
 )
 SIDE, STRIP = 32, 8

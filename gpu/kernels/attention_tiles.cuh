@@ -3,7 +3,7 @@
 //
 // Macros: IO, PARTS, SIZE (of rows: 16 to 256, padded).
 #pragma once
-#include "mamba3_products.cuh"
+#include "products.cuh"
 
 constexpr int STEPS = SIZE / 16;
 // A warp has 16 queries.

@@ -2,7 +2,7 @@
 // global to shared memory, its weights, its angles, and keys and queries in their place,
 // with bias, rotated.
 #pragma once
-#include "mamba3_products.cuh"
+#include "products.cuh"
 #include "mamba3_turns.cuh"
 #include "sums.cuh"
 

@@ -5,34 +5,11 @@
 // rounded x: where x = dt A is a product, nothing is lost by the faster instruction.
 // Phases of complex decays are reduced by pi/2 in three parts before a polynomial.
 #pragma once
+#include "activations.cuh"
+#include "angles.cuh"
 #include "io.cuh"
 
-#define LOG2_E 1.4426950408889634f
-
-// softplus(x) = max(x, 0) + log(1 + e), e = exp(-|x|). The logarithm is e times a
-// polynomial that interpolates log(1 + e) / e in the Chebyshev nodes of [0, 1], to one
-// ulp; that of the hardware would lose a small e. Beyond golden's threshold 20 the sum
-// is x in float32.
-__device__ __forceinline__ float softplus(float x) {
-  const float e = ex2(-fabsf(x) * LOG2_E);
-  float p = -0.0031760570127516985f;
-  p = fmaf(p, e, 0.019542526453733444f);
-  p = fmaf(p, e, -0.056373611092567444f);
-  p = fmaf(p, e, 0.10543623566627502f);
-  p = fmaf(p, e, -0.1526966691017151f);
-  p = fmaf(p, e, 0.1966327428817749f);
-  p = fmaf(p, e, -0.24951615929603577f);
-  p = fmaf(p, e, 0.33329710364341736f);
-  p = fmaf(p, e, -0.49999892711639404f);
-  return fmaf(e, fmaf(p, e, 1.f), fmaxf(x, 0.f));
-}
-
-// x sigmoid(x); the reciprocal of infinity is 0.
-__device__ __forceinline__ float silu(float x) {
-  return x * rcp_approx(1.f + ex2(-x * LOG2_E));
-}
-
-// sin and cos of x, to 2^-24 of 1 while |x| < 2^24; a larger phase has no digits left,
+// cos and sin of x, to 2^-24 of 1 while |x| < 2^24; a larger phase has no digits left,
 // only inf and NaN have to stay NaN.
 __device__ __forceinline__ float2 turn(float x) {
   const float k = rintf(x * 0.63661975f);
@@ -40,19 +17,10 @@ __device__ __forceinline__ float2 turn(float x) {
   r = fmaf(k, 4.371138828673793e-08f, r);
   r = fmaf(k, 1.7151245100058819e-15f, r);
   r = fabsf(x) < 16777216.f ? r : x - x;
-  const float w = r * r;
-  float s = fmaf(2.7249313916399842e-06f, w, -0.00019840082677546889f);
-  s = fmaf(s, w, 0.008333331905305386f);
-  s = fmaf(s, w, -0.1666666716337204f);
-  s = fmaf(s * w, r, r);
-  float c = fmaf(2.4547436623834074e-05f, w, -0.0013888300163671374f);
-  c = fmaf(c, w, 0.0416666641831398f);
-  c = fmaf(c * w, w, fmaf(-0.5f, w, 1.f));
-  const int quadrant = static_cast<int>(fabsf(k) < 16777216.f ? k : 0.f) & 3;
-  const float real = quadrant & 1 ? s : c;
-  const float imaginary = quadrant & 1 ? c : s;
-  return make_float2((quadrant + 1) & 2 ? -real : real,
-                     quadrant & 2 ? -imaginary : imaginary);
+  const int quarters = static_cast<int>(fabsf(k) < 16777216.f ? k : 0.f);
+  float sine, cosine;
+  sincos_beyond(r, static_cast<unsigned>(quarters), sine, cosine);
+  return make_float2(cosine, sine);
 }
 
 // A number of P floats, as it lies in memory.

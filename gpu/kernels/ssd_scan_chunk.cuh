@@ -2,7 +2,7 @@
 // memory, and what its tokens weigh.
 #pragma once
 #include "activations.cuh"
-#include "mamba3_products.cuh"
+#include "products.cuh"
 #include "segments.cuh"
 #include "sums.cuh"
 

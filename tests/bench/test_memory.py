@@ -125,13 +125,13 @@ def test_states_grow_with_batch_and_caches_with_length():
 
 
 OURS = ("mamba1.selective_scan", "mamba2.ssd", "mamba3.siso", "attention.attention")
+# Each in the worker that compiles it for tests/cpu.
+GROUPED = [
+    pytest.param(op, marks=pytest.mark.xdist_group(OPS[op].module)) for op in OURS
+]
 
 
-# In the worker that has compiled it for tests/cpu.
-@pytest.mark.parametrize(
-    "op",
-    [pytest.param(op, marks=pytest.mark.xdist_group(OPS[op].module)) for op in OURS],
-)
+@pytest.mark.parametrize("op", GROUPED)
 def test_the_model_is_right_for_our_kernels(op):
     pytest.importorskip("numba", reason="needs numba")
     workload = EACH[op, ""].resized(length=2048)

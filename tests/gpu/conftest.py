@@ -8,6 +8,20 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from hostcupy.module import installed
+from ssmref.gpu._launch import Kernel
+from support.gate import check_shared
+
+
+@pytest.fixture(autouse=True)
+def _launches_within_budget(monkeypatch):
+    """Let no launch of any test take more shared memory than its budget says."""
+    original = Kernel.__call__
+
+    def launch(self, grid, block, args, *, shared=0):
+        check_shared(self, shared)
+        original(self, grid, block, args, shared=shared)
+
+    monkeypatch.setattr(Kernel, "__call__", launch)
 
 
 @pytest.fixture(autouse=True)

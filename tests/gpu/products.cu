@@ -1,4 +1,4 @@
-// One product of tiles by a warp, for the test of mamba3_products.cuh. Golden: NumPy's @
+// One product of tiles by a warp, for the test of products.cuh. Golden: NumPy's @
 //
 //   sum (16, 16) += left (16, K) right (K, 16)
 //
@@ -8,7 +8,7 @@
 // Shared memory: left, then right, rows padded by 16 bytes. Macros: IO, PARTS, LEFT,
 // RIGHT, K.
 #include "port.cuh"
-#include "mamba3_products.cuh"
+#include "products.cuh"
 
 constexpr int PAD = per_vector<IO>();
 

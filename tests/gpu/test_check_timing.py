@@ -143,9 +143,9 @@ def test_a_mistake_of_full_sizes_is_found(field):
 
 @pytest.mark.parametrize("part", ["y", "final_state"])
 def test_the_end_of_a_long_sequence_is_judged(field, monkeypatch, part):
-    for name, value in (("LONG", 3000), ("LAST", 600), ("JUDGED", 8)):
+    for name, value in (("LONG", 700), ("LAST", 600), ("JUDGED", 8)):
         monkeypatch.setattr(racing, name, value)
-    long = SCAN.resized(length=3000)
+    long = SCAN.resized(length=700)
 
     def wrong(**arguments):
         y, state = right(**arguments)

@@ -2,7 +2,7 @@
 
 import pytest
 from ssmref.gpu._launch import Budget, Program, product
-from support.gate import findings, refusals
+from support.gate import check_shared, findings, refusals, representatives
 from support.nvrtc import RefusedError, needs_nvrtc
 from support.sass import instructions, listing
 
@@ -168,8 +168,35 @@ def test_budget_for_nothing_is_refused(refused):
     assert "holds for nothing" in text
 
 
+def test_shared_memory_beyond_the_budget_is_found():
+    budgets = (
+        Budget("scan", registers=40, shared=200),
+        Budget("scan", registers=40, shared=100, when={"N": 3}),
+    )
+    program = Program("scan.cu", product(N=(1, 3)), budgets)
+    check_shared(program.kernel("scan", N=1), 200)
+    check_shared(program.kernel("scan", N=3), 100)
+    check_shared(program.kernel("other", N=3), 300)
+    for number, shared in ((1, 201), (3, 101)):
+        with pytest.raises(AssertionError, match=f"'N': {number}.*: {shared}"):
+            check_shared(program.kernel("scan", N=number), shared)
+
+
 def test_file_without_kernel_is_refused(refused):
     assert refused('#include "io.cuh"\n') == ["kernel.cu has no kernel"]
+
+
+def test_representatives_have_every_value_and_every_budget():
+    pair = {"IO": "bf16", "N": 3, "FAST": 1}
+    variants = product(IO=("float", "bf16", "f16"), N=(1, 2, 3), FAST=(0, 1))
+    budgets = Budget("scan", registers=40), Budget("scan", registers=30, when=pair)
+    chosen = representatives(Program("scan.cu", variants, budgets))
+    assert pair in chosen
+    assert len(chosen) == 3
+    assert {v for c in chosen for v in c.items()} == {
+        v for c in variants for v in c.items()
+    }
+    assert representatives(Program("scan.cu")) == ({},)
 
 
 @pytest.mark.parametrize(

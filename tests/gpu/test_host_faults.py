@@ -4,6 +4,7 @@ A kernel in `faults/` copies numbers, each from the place of its index with some
 flipped. Compiled with FAULT it makes one mistake; the host runtime has to see it.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -58,12 +59,24 @@ FOUND = (
 )
 
 
-def flip(name: str, *options: str, flipped: int = 31) -> bool:
+def source(names: Iterable[str]) -> str:
+    """Return kernels of these names as they should be, and `_wrong` with the fault."""
+    pieces = ["#include <ssm_host.h>"]
+    for name in names:
+        text = (FAULTS / f"{name}.cu").read_text().replace('#include "port.cuh"', "")
+        for entry, fault in (
+            (name, "#undef FAULT"),
+            (f"{name}_wrong", "#define FAULT"),
+        ):
+            pieces += [fault, f"#define flip {entry}", f'#line 1 "{name}.cu"', text]
+            pieces.append("#undef flip")
+    return "\n".join(pieces)
+
+
+def flip(name: str, *, fault: bool = False, flipped: int = 31) -> bool:
     """Run a kernel; return whether its numbers are right."""
-    code = (FAULTS / f"{name}.cu").read_text()
-    code = code.replace('#include "port.cuh"', "#include <ssm_host.h>")
-    code = f'#line 1 "{name}.cu"\n{code}'
-    kernel = cupy.RawModule(code=code, options=options).get_function("flip")
+    module = cupy.RawModule(code=source(in_mode(current().mode)))
+    kernel = module.get_function(f"{name}_wrong" if fault else name)
     given = np.random.default_rng(0).standard_normal(COUNT, np.float32)
     out, ticket = cupy.empty(COUNT, np.float32), cupy.zeros(2, np.uint32)
     arguments = out, cupy.asarray(given), ticket, np.int32(COUNT)
@@ -85,10 +98,10 @@ def running(fault: Fault):
 def test_fault_is_found(fault):
     with running(fault):
         if not fault.message:
-            assert not flip(fault.name, "-DFAULT", flipped=fault.flipped)
+            assert not flip(fault.name, fault=True, flipped=fault.flipped)
             return
         with pytest.raises(KernelFault, match=fault.message):
-            flip(fault.name, "-DFAULT", flipped=fault.flipped)
+            flip(fault.name, fault=True, flipped=fault.flipped)
 
 
 @each(FOUND)
@@ -104,19 +117,19 @@ def test_every_fault_is_in_a_table():
 
 def test_taking_turns_alone_would_be_lucky():
     """Why there are other schedules than the fair one."""
-    assert flip("lucky_order", "-DFAULT")
+    assert flip("lucky_order", fault=True)
 
 
 def test_a_fault_says_where_it_was():
     place = r"\(block 0,0,0, thread 63 = warp 1 lane 31\)"
     with pytest.raises(KernelFault, match=place):
-        flip("not_in_mask", "-DFAULT")
+        flip("not_in_mask", fault=True)
 
 
 def test_after_a_fault_the_next_launch_is_sound():
     for _ in range(3):
         with pytest.raises(KernelFault):
-            flip("different_barriers", "-DFAULT")
+            flip("different_barriers", fault=True)
         assert flip("different_barriers")
 
 
@@ -132,20 +145,24 @@ SANITIZED = (
 )
 
 
-def in_child(name: str, options: tuple[str, ...]) -> None:
+def in_child(name: str, *, fault: bool) -> None:
     """Run a kernel in a child process that a sanitizer watches."""
     with using(resident=3):
-        assert flip(name, *options, flipped=63 if name == "missing_barrier" else 31)
+        flipped = 63 if name == "missing_barrier" else 31
+        assert flip(name, fault=fault, flipped=flipped)
 
 
 def without_faults() -> None:
     """Run the kernels of the table as they should be, in a child process."""
     for name in in_mode(current().mode):
-        in_child(name, ())
+        in_child(name, fault=False)
         print(name)
 
 
 def in_mode(mode: str) -> list[str]:
+    """Return the faults that are found by a sanitizer, or without one."""
+    if mode == "plain":
+        return sorted({fault.name for fault in FOUND})
     return [name for its_mode, name, _ in SANITIZED if its_mode == mode]
 
 
@@ -153,7 +170,7 @@ def __getattr__(name: str):
     """``with_NAME`` runs the kernel of that name with its fault."""
     if not name.startswith("with_"):
         raise AttributeError(name)
-    return lambda: in_child(name.removeprefix("with_"), ("-DFAULT",))
+    return lambda: in_child(name.removeprefix("with_"), fault=True)
 
 
 @pytest.mark.parametrize(("mode", "name", "message"), SANITIZED)

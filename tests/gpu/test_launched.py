@@ -10,6 +10,7 @@ import emulated
 import numpy as np
 import pytest
 from ssmref.gpu._launch import Kernel, Program, product
+from support.gate import check_shared
 from support.nvrtc import RefusedError, compiled, needs_nvrtc
 
 from ssmref.conformance.candidates import call
@@ -18,8 +19,6 @@ from ssmref.conformance.precision import dtype_of
 from ssmref.ops import OPS
 
 ARCHITECTURE = 90
-# What a block may have on the smallest of the devices: 8.6, 8.9 and 12.0.
-LEAST_SHARED = 99 * 1024
 PRECISIONS = ("float32", "bfloat16", "float16")
 
 
@@ -29,7 +28,7 @@ def launched(monkeypatch):
     found = {}
 
     def note(self, _grid, _block, _args, *, shared=0):
-        assert shared <= LEAST_SHARED
+        check_shared(self, shared)
         found[self.program.file, self.name, *self.macros.items()] = self
 
     monkeypatch.setattr(Kernel, "__call__", note)
@@ -45,11 +44,26 @@ def call_all(name):
                 _ = call(function, OPS[name], case.arguments(dtype))
 
 
+def not_compiled(kernels, *, alike):
+    """Return those whose macros are not compiled elsewhere, each source once.
+
+    Words, as for precisions, are all in variants: one choice of them is enough where
+    those that differ in nothing else are `alike`.
+    """
+    others = [k for k in kernels if k.macros not in k.program.variants]
+    kept = int if alike else (int, str)
+    return {
+        (
+            k.program.file,
+            *sorted(m for m in k.macros.items() if isinstance(m[1], kept)),
+        ): k
+        for k in others
+    }.values()
+
+
 def complaints(kernels):
-    """Yield what is wrong with kernels whose macros are not compiled elsewhere."""
-    others = (k for k in kernels if k.macros not in k.program.variants)
-    sources = {(k.program.file, *sorted(k.macros.items())): k for k in others}
-    for kernel in sources.values():
+    """Yield what is wrong with kernels."""
+    for kernel in kernels:
         try:
             made = compiled(kernel.program, ARCHITECTURE, kernel.macros)
         except RefusedError as error:
@@ -61,11 +75,23 @@ def complaints(kernels):
 
 
 @needs_nvrtc
+@pytest.mark.parametrize(
+    "alike", [True, pytest.param(False, marks=pytest.mark.thorough)]
+)
 @pytest.mark.parametrize("name", emulated.offered())
-def test_what_core_cases_launch_compiles(name, launched):
+def test_what_core_cases_launch_compiles(name, alike, launched):
     call_all(name)
     assert launched
-    assert not list(complaints(launched.values()))
+    assert not list(complaints(not_compiled(launched.values(), alike=alike)))
+
+
+def test_words_alone_make_no_difference_where_kernels_are_alike(tmp_path):
+    _ = (tmp_path / "sample.cu").write_text(SAMPLE)
+    words = product(IO=("float", "bf16"), N=(1,))
+    program = Program("sample.cu", words, folder=tmp_path)
+    made = [program.kernel("s", **m) for m in product(IO=("float", "bf16"), N=(1, 2))]
+    assert len(not_compiled(made, alike=False)) == 2
+    assert [k.macros["N"] for k in not_compiled(made, alike=True)] == [2]
 
 
 SAMPLE = """

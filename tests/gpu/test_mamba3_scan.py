@@ -356,7 +356,7 @@ FAULTS = {
         "query.token == token ? weight",
     ),
     "a fragment is transposed": (
-        "mamba3_products.cuh",
+        "products.cuh",
         "ldmatrix_x4_trans(words",
         "ldmatrix_x4(words",
     ),

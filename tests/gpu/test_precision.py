@@ -92,4 +92,4 @@ def test_what_multiplies_tiles_is_known(name, monkeypatch):
 
 
 def multiplies_tiles(kernel):
-    return '"mamba3_products.cuh"' in kernel.program.source
+    return '"products.cuh"' in kernel.program.source

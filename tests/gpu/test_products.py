@@ -103,9 +103,9 @@ FAULTS = {
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_is_seen(fault, cupy, tmp_path):
     right, wrong, (precision, *pair) = FAULTS[fault]
-    header = (KERNELS / "mamba3_products.cuh").read_text()
+    header = (KERNELS / "products.cuh").read_text()
     assert header.count(right) == 1
-    _ = (tmp_path / "mamba3_products.cuh").write_text(header.replace(right, wrong))
+    _ = (tmp_path / "products.cuh").write_text(header.replace(right, wrong))
     kernel = (PRODUCTS.folder / PRODUCTS.file).read_text()
     _ = (tmp_path / PRODUCTS.file).write_text(kernel)
     faulty = Program(PRODUCTS.file, VARIANTS, folder=tmp_path)

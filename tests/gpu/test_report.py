@@ -1,11 +1,17 @@
 """The table of what kernels take: every kernel, every variant, and what is wrong."""
 
+from importlib import metadata
+from pathlib import Path
+
 import gpu_report
 import pytest
 from ssmref.gpu._launch import Budget, Program, product
+from support.gate import programs
 from support.nvrtc import needs_nvrtc
 
 pytestmark = needs_nvrtc
+
+PAGE = Path(__file__).parents[2] / "reports" / "gpu.md"
 
 SOURCE = """
 extern "C" __global__ void sum(const float* x, float* y, int n) {
@@ -53,6 +59,33 @@ def test_every_kernel_has_a_row(report):
         assert row[4] == "0"
     assert "per MUFU.RSQ (at most 30)" in rows[1][-1]
     assert "not run on a GPU" in text
+
+
+def test_page_is_the_same_every_time(report):
+    assert report(SUM, CLEAR)[1] == report(SUM, CLEAR)[1]
+
+
+def test_page_tells_how_old_it_is(report, tmp_path):
+    page = report(SUM, CLEAR)[1]
+    program = Program("sums.cu", product(SCALE=(1, 2)), folder=tmp_path)
+    assert not gpu_report.outdated(page, [program])
+    more = Program("sums.cu", product(SCALE=(1, 2, 3)), folder=tmp_path)
+    assert gpu_report.outdated(page, [more]) == ["sums.cu: no line for SCALE=3"]
+    fewer = Program("sums.cu", product(SCALE=(1,)), folder=tmp_path)
+    assert len(gpu_report.outdated(page, [fewer])) == 2
+    assert gpu_report.outdated(page, []) == ["sums.cu: in one only"]
+    assert gpu_report.outdated("# Kernels\n", [program]) == ["sums.cu: in one only"]
+    _ = (tmp_path / "sums.cu").write_text(SOURCE + SOURCE.replace("clear", "fill"))
+    new = Program("sums.cu", product(SCALE=(1, 2)), folder=tmp_path)
+    assert gpu_report.outdated(page, [new]) == ["sums.cu: no line for `fill`"]
+
+
+@pytest.mark.skipif(not PAGE.exists(), reason="not written yet")
+def test_page_of_the_repository_has_every_kernel():
+    text = PAGE.read_text()
+    assert not gpu_report.outdated(text, programs())
+    version = metadata.version("nvidia-cuda-nvrtc")
+    assert f"Compiled by NVRTC {version} and emulated, not run" in text
 
 
 def test_breaches_are_told(report):

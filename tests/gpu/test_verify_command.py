@@ -27,10 +27,13 @@ def test_command_judges_kernels(target, dtype):
     assert "layers.rms_norm" in found.output
 
 
-def test_float64_is_refused_in_words():
+def test_float64_is_not_provided():
     found = verify("ssmref.gpu", "--op", "layers.rms_norm", "--dtype", "float64")
-    assert found.exit_code == 1
-    assert "x has dtype float64; it needs one of" in " ".join(found.output.split())
+    words = " ".join(found.output.split())
+    assert found.exit_code == 3
+    assert "x has dtype float64; it needs one of" in words
+    assert "not provided" in words
+    assert "FAILED" not in words
 
 
 def test_wrong_kernels_fail(monkeypatch):

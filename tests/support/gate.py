@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib import import_module
 
 import ssmref.gpu
-from ssmref.gpu._launch import Budget, Program, Variant
+from ssmref.gpu._launch import Budget, Kernel, Program, Variant
 
 from .nvrtc import Usage, compiled
 from .sass import Listing, listings
@@ -67,9 +67,30 @@ class Finding:
         return f"{self.file}: {self.kernel} {macros} sm_{self.architecture}"
 
 
-def findings(program: Program, architecture: int) -> Iterator[Finding]:
-    """Compile all variants of a program and look at what came out."""
-    made = [(v, compiled(program, architecture, dict(v))) for v in program.variants]
+def representatives(program: Program) -> tuple[Variant, ...]:
+    """Return a few variants that have every value of every macro, and every budget."""
+    missing = set().union(*(_shown(program, v) for v in program.variants))
+    chosen = []
+    while missing:
+        most = max(program.variants, key=lambda v: len(_shown(program, v) & missing))
+        missing -= _shown(program, most)
+        chosen.append(most)
+    return tuple(chosen) or program.variants
+
+
+def _shown(program: Program, variant: Variant) -> set[tuple]:
+    """Return what a variant shows of its program."""
+    budgets = enumerate(b.when or {} for b in program.budgets)
+    held = {(i,) for i, when in budgets if when.items() <= variant.items()}
+    return {*variant.items(), *held}
+
+
+def findings(
+    program: Program, architecture: int, variants: Sequence[Variant] | None = None
+) -> Iterator[Finding]:
+    """Compile variants of a program, by default all, and look at what came out."""
+    chosen = program.variants if variants is None else variants
+    made = [(v, compiled(program, architecture, dict(v))) for v in chosen]
     pieces = [(v, name, c) for v, c in made for name in sorted(c.usage)]
     texts = listings(architecture, [c.code[name] for _, name, c in pieces])
     for (variant, name, c), listing in zip(pieces, texts, strict=True):
@@ -77,6 +98,13 @@ def findings(program: Program, architecture: int) -> Iterator[Finding]:
         yield Finding(
             program.file, name, variant, architecture, c.usage[name], listing, budgets
         )
+
+
+def check_shared(kernel: Kernel, shared: int) -> None:
+    """Assert that a launch keeps to the shared memory of its budgets."""
+    for budget in kernel.program.budgets:
+        if budget.holds_for(kernel.name, kernel.macros):
+            assert shared <= budget.shared, f"{kernel.name} {kernel.macros}: {shared}"
 
 
 def refusals(program: Program, found: Sequence[Finding]) -> list[str]:

@@ -96,3 +96,6 @@ inline const char* ssm_signature() {
   }                                                                                 \
   SSM_EXPORTED const char* ssm_signature_##NAME() { return ssm_signature<NAME>(); } \
   SSM_EXPORTED int ssm_bound_##NAME() { return BOUND; }
+// The names of all of them, with spaces between them.
+#define SSM_NAMES(NAMES) \
+  SSM_EXPORTED const char* ssm_names() { return NAMES; }

@@ -14,13 +14,13 @@ HOST = Path(__file__).resolve().parents[1] / "host"
 # A GPU fuses multiplication and addition by default; so does the host, where it can.
 COMMON = ("-fPIC", "-fno-strict-aliasing", "-ffp-contract=fast", "-Wno-unknown-pragmas")
 MODES = {
-    "plain": ("-O2",),
+    "plain": ("-O1", "-fexpensive-optimizations"),
     "asan": (
         *("-O1", "-g", "-fno-omit-frame-pointer"),
         *("-fsanitize=address,undefined", "-fno-sanitize-recover=all"),
     ),
     "tsan": ("-O1", "-g", "-fsanitize=thread", "-DSSM_THREADS"),
-    "ucontext": ("-O2", "-DSSM_UCONTEXT"),
+    "ucontext": ("-O1", "-fexpensive-optimizations", "-DSSM_UCONTEXT"),
 }
 KERNEL = re.compile(r'extern\s+"C"\s+__global__\s+([^;{]*?)\b(\w+)\s*\([^(){}]*\)\s*\{')
 
@@ -44,7 +44,9 @@ def compiler() -> str:
 
 def run(*command: str | Path, text: str | None = None) -> str:
     """Run the compiler; raise HostCompileError with what it said."""
-    done = subprocess.run(command, input=text, capture_output=True, text=True)
+    # A sanitizer that is loaded into this process has no business in the compiler.
+    own = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
+    done = subprocess.run(command, input=text, capture_output=True, text=True, env=own)
     if done.returncode:
         raise HostCompileError(done.stderr or f"{command[0]}: {done.returncode}")
     return done.stdout
@@ -76,9 +78,9 @@ def _compiler_and_headers() -> str:
 
 
 def built(name: str, parts: Sequence[str], make) -> Path:
-    """Return the file of these parts, which ``make(path)`` makes if there is none.
+    """Return the file or folder of these parts; ``make(path)`` makes it once.
 
-    Processes that want the same wait for one another; a file is there only when it is
+    Processes that want the same wait for one another; it is there only when it is
     complete.
     """
     key = hashlib.sha256("\0".join([*parts, _compiler_and_headers()]).encode())
@@ -108,6 +110,25 @@ def runtime(mode: str) -> Path:
     return built(f"runtime-{mode}", [*options, *map(str, sources)], make)
 
 
+def header(command: Sequence[str]) -> Path:
+    """Return a folder with the host's half of port.cuh, read for a command once.
+
+    It is half of the work for a kernel. A compiler that cannot use it goes on to the
+    header itself.
+    """
+
+    def make(path: Path) -> None:
+        path.mkdir()
+        whole = path / "whole_host.h"
+        _ = whole.write_text("#include <ssm_host.h>\n")
+        run(
+            *(compiler(), *command, "-DSSM_HOST", f"-I{HOST}", "-fvisibility=hidden"),
+            *("-x", "c++-header", whole, "-o", whole.with_suffix(".h.gch")),
+        )
+
+    return built("header", command, make)
+
+
 def kernels(code: str, options: Sequence[str]) -> dict[str, str]:
     """Return the kernels of a text with their bounds of threads, "0" for none."""
     command = [compiler(), *options, "-DSSM_HOST", "-DSSM_NAMES_ONLY", f"-I{HOST}"]
@@ -134,13 +155,16 @@ def library(code: str, options: Sequence[str], mode: str) -> Path:
     command = [*flags(mode), *(o for o in options if not o.startswith("-D"))]
 
     def make(path: Path) -> None:
-        entries = [f"SSM_ENTRY({n}, ({b}))" for n, b in kernels(code, options).items()]
+        found = kernels(code, options)
+        entries = [f"SSM_ENTRY({name}, ({bound}))" for name, bound in found.items()]
+        entries.append(f'SSM_NAMES("{" ".join(found)}")')
         # A kernel's macros come after the runtime, which may use the names itself.
-        head = ["#include <ssm_host.h>", *map(_define, macros), '#line 1 "kernel.cu"']
+        head = ["#include <whole_host.h>", *map(_define, macros), '#line 1 "kernel.cu"']
         text = "\n".join([*head, code, '#line 1 "entries"', *entries, ""])
         run(
-            *(compiler(), *command, "-DSSM_HOST", f"-I{HOST}", "-fvisibility=hidden"),
-            *("-shared", "-x", "c++", "-", "-x", "none", runtime(mode), "-o", path),
+            *(compiler(), *command, "-DSSM_HOST", f"-I{header(command)}", f"-I{HOST}"),
+            *("-fvisibility=hidden", "-shared", "-x", "c++", "-", "-x", "none"),
+            *(runtime(mode), "-o", path),
             text=text,
         )
 

@@ -219,8 +219,9 @@ class RawModule:
 
 @functools.cache
 def _loaded(code: str, options: tuple[str, ...], mode: str) -> tuple:
-    names = list(build.kernels(code, options))
-    return ctypes.CDLL(str(build.library(code, options, mode))), names
+    library = ctypes.CDLL(str(build.library(code, options, mode)))
+    library.ssm_names.restype = ctypes.c_char_p
+    return library, library.ssm_names().decode().split()
 
 
 def _host_option(option: str) -> str:

@@ -1,5 +1,5 @@
-// Products of tiles in shared memory, on tensor cores: what the scan of Mamba-3
-// (mamba3_scan.cu) multiplies. A step of a product is 16 numbers along the sum.
+// Products of tiles in shared memory, on tensor cores: what mamba3_scan.cu, ssd_scan.cu and
+// attention.cu multiply. A step of a product is 16 numbers along the sum.
 //
 // bf16 and f16 are multiplied as they are: m16n8k16. float takes two m16n8k8 for a step;
 // with PARTS = 2 each number is the sum of two of tf32, and a product three of those,
