@@ -23,10 +23,10 @@ def with_progress(
     from rich.console import Console
     from rich.progress import MofNCompleteColumn, Progress
 
-    console = console or Console(stderr=True)
+    screen = console or Console(stderr=True)
     columns = (*Progress.get_default_columns(), MofNCompleteColumn())
     bar = Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
+        *columns, console=screen, transient=True, disable=not screen.is_terminal
     )
     task = bar.add_task(words, total=total)
     start = clock()
