@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -32,13 +32,20 @@ class Book:
         details = environment.environment({}) | {"compiler": "NVRTC"}
         details["gpu"] = device.details()
         self.environment = environment.identity(details)
-        self._details = details
+        # Not part of the identity: a run that goes on later finds its rates.
+        now = {f"{name} at first": value for name, value in device.moment().items()}
+        self._details = details | {"gpu": details["gpu"] | now}
 
     def finished(self, part: str) -> dict[str, Any] | None:
         """Return what became of a part, None where it has to be done (again)."""
         found = self._read().get(part, {})
         done = found.get("passed") and found["sources"] == self.sources
         return found if done else None
+
+    def forget(self, parts: Iterable[str]) -> None:
+        """Let parts be done again."""
+        kept = {part: e for part, e in self._read().items() if part not in {*parts}}
+        self._write(kept)
 
     def finish(self, part: str, *, passed: bool, summary: str, seconds: float) -> None:
         """Note what became of a part."""
@@ -49,11 +56,7 @@ class Book:
             "time": environment.now(),
             "sources": self.sources,
         }
-        text = json.dumps({**self._read(), part: entry}, indent=1) + "\n"
-        self.folder.mkdir(parents=True, exist_ok=True)
-        draft = self._parts.with_suffix(".draft")
-        draft.write_text(text)
-        draft.replace(self._parts)
+        self._write({**self._read(), part: entry})
 
     def append(self, record: dict[str, Any]) -> None:
         """Write a record; the first one of an environment comes after that."""
@@ -80,6 +83,12 @@ class Book:
     def _append(self, record: dict[str, Any]) -> None:
         now = {"time": environment.now(), "environment": self.environment}
         records.append(self.path, {**now, **record})
+
+    def _write(self, parts: dict[str, Any]) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        draft = self._parts.with_suffix(".draft")
+        draft.write_text(json.dumps(parts, indent=1) + "\n")
+        draft.replace(self._parts)
 
     def _read(self) -> dict[str, Any]:
         try:

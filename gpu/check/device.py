@@ -10,7 +10,8 @@ from .._cupy import cupy, device_count
 Call = Callable[[], object]
 # The L2 of an H100, where CuPy does not say.
 USUAL_L2 = 50 * 2**20
-QUERY = ("driver_version", "clocks.sm", "clocks.mem", "power.limit", "temperature.gpu")
+LASTING = ("driver_version", "power.limit", "clocks.max.sm", "clocks.max.mem")
+MOMENTARY = ("clocks.sm", "clocks.mem", "temperature.gpu")
 
 
 class Device(Protocol):
@@ -32,12 +33,20 @@ class Device(Protocol):
         """Return one call that replays the launches of all of them."""
         ...
 
+    def synchronize(self) -> None:
+        """Wait for all launches; raise what one of them has run into."""
+        ...
+
     def release(self) -> None:
         """Give back the memory that libraries keep in reserve."""
         ...
 
     def details(self) -> dict[str, Any]:
         """Return what figures may depend on, for the record of the environment."""
+        ...
+
+    def moment(self) -> dict[str, Any]:
+        """Return what changes by the minute."""
         ...
 
 
@@ -73,9 +82,11 @@ class Gpu:
 
     def captured(self, calls: list[Call]) -> Call:
         """Return the replay of a graph; what the calls return is kept alive by it."""
-        for call in calls:
-            call()
+        # All results at once: then CuPy has their memory in reserve, and nothing is
+        # allocated while launches are noted.
+        kept = [call() for call in calls]
         self.stream.synchronize()
+        del kept
         self.stream.begin_capture()
         try:
             kept = [call() for call in calls]
@@ -88,6 +99,10 @@ class Gpu:
 
         return replay
 
+    def synchronize(self) -> None:
+        """Wait for the device."""
+        cupy().cuda.runtime.deviceSynchronize()
+
     def release(self) -> None:
         """Empty the reserves of CuPy, and of torch where that is in use."""
         self.stream.synchronize()
@@ -96,7 +111,7 @@ class Gpu:
             torch.cuda.empty_cache()
 
     def details(self) -> dict[str, Any]:
-        """Return name, versions and clocks."""
+        """Return name, versions and limits."""
         runtime = cupy().cuda.runtime
         major, minor = (self._properties[key] for key in ("major", "minor"))
         found = {
@@ -107,12 +122,21 @@ class Gpu:
             "cupy": cupy().__version__,
             "cuda_runtime": runtime.runtimeGetVersion(),
         }
-        return found | _queried()
+        return found | self._queried(LASTING)
+
+    def moment(self) -> dict[str, Any]:
+        """Return clocks and temperature."""
+        return self._queried(MOMENTARY)
+
+    def _queried(self, names: tuple[str, ...]) -> dict[str, str]:
+        runtime = cupy().cuda.runtime
+        return queried(names, runtime.deviceGetPCIBusId(runtime.getDevice()))
 
 
-def _queried() -> dict[str, str]:
-    """Return what nvidia-smi says of the first GPU; nothing where there is none."""
-    command = ["nvidia-smi", f"--query-gpu={','.join(QUERY)}", "--format=csv,noheader"]
+def queried(names: tuple[str, ...], bus: str) -> dict[str, str]:
+    """Return what nvidia-smi says of a GPU; nothing where there is no such program."""
+    wanted = f"--query-gpu={','.join(names)}"
+    command = ["nvidia-smi", f"--id={bus}", wanted, "--format=csv,noheader"]
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, check=True, timeout=20
@@ -121,5 +145,5 @@ def _queried() -> dict[str, str]:
         return {}
     values = done.stdout.strip().splitlines()[:1]
     return dict(
-        zip(QUERY, (v.strip() for v in ",".join(values).split(",")), strict=False)
+        zip(names, (v.strip() for v in ",".join(values).split(",")), strict=False)
     )

@@ -5,18 +5,20 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ssmref.bench.run import WRONG, Measurement, record
+from ssmref.bench.run import WRONG, Measurement, raised, record
 
 from . import tables
 from .book import Book
 from .contenders import OURS
 from .device import Device
 from .grid import GRID, Point
+from .guard import LostError, NoTimeError, Progress
 from .racing import run_point
 from .rates import Sizes, measure
-from .verify import DTYPES, ops, verify
+from .verify import DTYPES, NOWHERE, ops, verify
 
 Echo = Callable[[str], object]
+RATES = "rates"
 
 
 @dataclass(frozen=True)
@@ -26,10 +28,11 @@ class Run:
     device: Device
     book: Book
     echo: Echo
-    again: bool = False
     sizes: Sizes = Sizes()  # noqa: RUF009 (frozen)
     grid: dict[str, tuple[Point, ...]] | None = None
     dtypes: tuple[str, ...] = DTYPES
+    skipped: frozenset[str] = frozenset()
+    progress: Progress = NOWHERE
 
 
 @dataclass(frozen=True)
@@ -43,17 +46,41 @@ class Finding:
 def verified(run: Run, level: str) -> Finding:
     """Verify all ops at a level of the suite."""
     cases = failures = 0
-    for found in verify(level, ops(), run.dtypes):
+    functions = {n: f for n, f in ops().items() if n not in run.skipped}
+    for found in verify(level, functions, run.dtypes, run.progress):
         cases, failures = cases + found.cases, failures + len(found.failures)
         for line in tables.outcome(found):
             run.echo(line)
-    passed = cases > 0 and failures == 0
-    return Finding(passed, f"{cases} cases, {failures} failed")
+        if found.failures:
+            _assert_alive(run)
+    return _found(run, cases > 0 and failures == 0, f"{cases} cases, {failures} failed")
+
+
+def _found(run: Run, passed: bool, summary: str) -> Finding:
+    """Return what was found; where something was left out, nothing has passed."""
+    if run.skipped:
+        return Finding(False, f"{summary}, {_left_out(run)}")
+    return Finding(passed, summary)
+
+
+def _left_out(run: Run) -> str:
+    return f"left out: {', '.join(sorted(run.skipped))}"
+
+
+def _assert_alive(run: Run) -> None:
+    """Raise LostError where the GPU does not even wait any more."""
+    try:
+        run.device.synchronize()
+    except Exception as error:
+        raise LostError(raised(error)) from error
 
 
 def rated(run: Run) -> Finding:
     """Measure what the GPU can do."""
+    if RATES in run.skipped:
+        return Finding(False, _left_out(run))
     found = []
+    run.progress.begin(RATES)
     for rate in measure(run.device, run.sizes):
         run.echo(f"  {rate.name:<14} {rate.best:.3e} {rate.unit}  ({rate.method})")
         found.append(asdict(rate))
@@ -68,15 +95,20 @@ def timed(run: Run, points: Iterable[Point]) -> Finding:
     figures = wrong = 0
     run.echo(f"  {'':<32} {tables.HEAD}")
     for point in points:
+        if point.workload.op in run.skipped:
+            continue
         for dtype in point.dtypes:
+            run.progress.begin(point.workload.op)
             found = list(run_point(run.device, point, dtype, rates))
+            if any(m.status == WRONG for m in found):
+                _assert_alive(run)
             for line in tables.point(found):
                 run.echo(line)
             for measurement in found:
                 run.book.append(_recorded(point, measurement, run.book))
             figures += sum(m.samples is not None for m in found)
             wrong += sum(_is_ours(m) and m.status == WRONG for m in found)
-    return Finding(wrong == 0, f"{figures} figures, {wrong} of ours wrong")
+    return _found(run, wrong == 0, f"{figures} figures, {wrong} of ours wrong")
 
 
 def _is_ours(found: Measurement) -> bool:
@@ -90,18 +122,26 @@ def _recorded(point: Point, found: Measurement, book: Book) -> dict[str, Any]:
 
 LEVELS = {"verify": "core", "extended": "extended", "long": "long"}
 # First whether it is right, in under three minutes; what takes longest comes last.
-PARTS = ("verify", "rates", *GRID, "extended", "long")
+PARTS = ("verify", RATES, *GRID, "extended", "long")
 
 
 def run_part(run: Run, part: str) -> Finding:
     """Run a part, or return what it gave before."""
-    earlier = None if run.again else run.book.finished(part)
+    earlier = run.book.finished(part)
     if earlier is not None:
         run.echo(f"{part}: done at {earlier['time']}: {earlier['summary']}")
         return Finding(earlier["passed"], earlier["summary"])
     run.echo(f"{part}:")
     start = time.perf_counter()
-    found = _run(run, part)
+    try:
+        found = _run(run, part)
+    except LostError:
+        raise
+    except NoTimeError as error:
+        found = Finding(False, str(error))
+    except Exception as error:  # the other parts may still be of use
+        _assert_alive(run)
+        found = Finding(False, raised(error))
     seconds = time.perf_counter() - start
     run.book.finish(part, passed=found.passed, summary=found.summary, seconds=seconds)
     word = "passed" if found.passed else "FAILED"
@@ -112,6 +152,6 @@ def run_part(run: Run, part: str) -> Finding:
 def _run(run: Run, part: str) -> Finding:
     if part in LEVELS:
         return verified(run, LEVELS[part])
-    if part == "rates":
+    if part == RATES:
         return rated(run)
     return timed(run, (run.grid or GRID)[part])

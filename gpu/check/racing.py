@@ -36,7 +36,15 @@ from ssmref.conformance.truth import truth
 from .._cupy import cupy
 from .contenders import contenders
 from .device import Call, Device
-from .grid import JUDGED, LAST, LONG, Point, operations, special_functions
+from .grid import (
+    FORGETFUL,
+    JUDGED,
+    LAST,
+    LONG,
+    Point,
+    operations,
+    special_functions,
+)
 from .timing import Turns, race
 
 # Of free memory so much may be taken; outputs and work space are as large as inputs.
@@ -46,6 +54,8 @@ TIMES_INPUTS = 3
 TIMES_L2 = 3
 MOST_COPIES = 64
 EAGER = ", eager"
+# Calls that are shorter are replayed as graphs, so that it is not Python that is timed.
+SHORT_SECONDS = 1e-3
 
 
 @dataclass
@@ -59,6 +69,7 @@ class Race:
     out: list[Measurement] = field(default_factory=list)
     checks: dict[str, Check] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
+    graphs: set[str] = field(default_factory=set)
     bytes: int = 0
     copies: int = 1
 
@@ -121,7 +132,7 @@ def run_point(
         for contender in right:
             own.out.append(own.measurement(contender.name, SKIPPED, reason=reason))
     elif right:
-        _time(own, right)
+        _try_to_time(own, right)
     device.release()
     yield from own.out
 
@@ -141,6 +152,21 @@ def _too_large(own: Race) -> str:
     return f"needs about {needed / 1e9:.1f} GB of memory, {free / 1e9:.1f} GB are free"
 
 
+def _try_to_time(own: Race, right: list[Contender]) -> None:
+    """Time; where inputs themselves have no room, say so of everybody."""
+    try:
+        _time(own, right)
+    except Exception as error:
+        if not _no_memory(error):
+            raise
+        told = {m.implementation for m in own.out}
+        own.out += [
+            own.measurement(contender.name, SKIPPED, reason=raised(error))
+            for contender in right
+            if contender.name not in told
+        ]
+
+
 def _time(own: Race, right: list[Contender]) -> None:
     """Verify first results at full size, then time all that are right."""
     stretch, point = own.point.stretch(own.dtype), own.point
@@ -150,16 +176,18 @@ def _time(own: Race, right: list[Contender]) -> None:
     while len(inputs) < own.copies:
         inputs.append(point.repeated(stretch, cupy(), rows, tokens))
     samples = list(_samples(own, stretch))
-    calls: dict[str, Turns] = {}
+    calls: dict[str, list[Call]] = {}
     for contender in right:
         made: list[Call] = []
         step = partial(_verified, own, contender, inputs, samples, made)
         if own.attempt(contender.name, step):
-            calls |= _turns(own, contender.name, made)
+            calls[contender.name] = made
     failed: dict[str, Any] = {}
-    for name, found in race(own.device, calls, failed).items():
-        graph = own.point.steps and not name.endswith(EAGER)
-        times = per_call(found, own.copies) if graph else found
+    turns: dict[str, Turns] = {}
+    for name, made in calls.items():
+        turns |= _turns(own, name, made, failed)
+    for name, found in race(own.device, turns, failed).items():
+        times = per_call(found, own.copies) if name in own.graphs else found
         own.out.append(own.measurement(name, MEASURED, samples=times))
     for name, error in failed.items():
         status = SKIPPED if _no_memory(error) else WRONG
@@ -183,21 +211,30 @@ def _verified(
     return found
 
 
-def _turns(own: Race, name: str, made: list[Call]) -> dict[str, Turns]:
-    """Return what is timed: a step as the replay of a graph, and launched one by one.
+def _turns(
+    own: Race, name: str, made: list[Call], failed: dict[str, Any]
+) -> dict[str, Turns]:
+    """Return what is timed: calls as they are; also the replay of a graph.
 
-    A graph has all copies; its time is that of so many calls.
+    That is for steps, and for what takes as little time as a launch. A graph has all
+    copies; its time is that of so many calls.
     """
     kept = [_kept(call) for call in made] if len(made) > 1 else made
-    if not own.point.steps:
+    try:
+        short = own.point.steps or own.device.seconds(kept[:1]) < SHORT_SECONDS
+    except Exception as error:  # a stranger's code may raise anything
+        failed[name] = error
+        return {}
+    if not short:
         return {name: Turns(kept)}
     found = {name + EAGER: Turns(kept)}
     try:
-        return {name: Turns([own.device.captured(made)]), **found}
+        found[name] = Turns([own.device.captured(made)])
+        own.graphs.add(name)
     except Exception as error:  # a stranger's code may do what no graph can hold
         reason = f"no graph: {raised(error)}"
         own.out.append(own.measurement(name, ABSENT, reason=reason))
-        return found
+    return found
 
 
 def _kept(call: Call) -> Call:
@@ -231,7 +268,8 @@ def _nbytes(value: Any) -> int:
 def _samples(own: Race, stretch: Mapping[str, Any]) -> Iterator[Sample]:
     """Yield what the timed result is judged by; of a long one its beginning and end."""
     point, rows = own.point, range(own.point.rows - 1, own.point.rows)
-    if point.length < LONG:
+    module = point.workload.op.partition(".")[0]
+    if point.length < LONG or module not in FORGETFUL:
         arguments = point.repeated(stretch, np, rows, range(point.length))
         yield sample(point.workload, arguments, own.dtype)
         return

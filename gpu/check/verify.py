@@ -11,8 +11,11 @@ from ssmref.conformance.run import verify_case
 from ssmref.conformance.vectors.export import fits
 from ssmref.conformance.verdict import NOT_PROVIDED, PASSED
 
+from .guard import Progress
+
 DTYPES = ("float32", "bfloat16", "float16")
 PACKAGE = "ssmref.gpu"
+NOWHERE = Progress()
 
 
 @dataclass(frozen=True)
@@ -39,11 +42,15 @@ def ops() -> Mapping[str, Callable]:
 
 
 def verify(
-    level: str, functions: Mapping[str, Callable], dtypes: tuple[str, ...] = DTYPES
+    level: str,
+    functions: Mapping[str, Callable],
+    dtypes: tuple[str, ...] = DTYPES,
+    progress: Progress = NOWHERE,
 ) -> Iterator[Outcome]:
     """Yield an outcome for each op that has cases of a level, in each precision."""
     for name, function in functions.items():
         for dtype in dtypes:
+            progress.begin(name)
             outcome = _verify(level, name, function, dtype)
             if outcome.cases:
                 yield outcome

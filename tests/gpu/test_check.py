@@ -10,8 +10,7 @@ from types import SimpleNamespace
 import jsonschema
 import numpy as np
 import pytest
-from ssmref.gpu.check import __main__ as command
-from ssmref.gpu.check import contenders, device, parts
+from ssmref.gpu.check import child, contenders, device, parts
 from ssmref.gpu.check.book import Book
 from ssmref.gpu.check.grid import Point
 from ssmref.gpu.check.parts import PARTS, Run, run_part
@@ -24,17 +23,6 @@ from ssmref.golden import layers
 
 SMALL = Sizes(copy_bytes=2**14, l2_bytes=2**12, rounds=8, blocks_per_processor=2)
 NORM = "layers.rms_norm"
-
-
-def schema():
-    """Return the schema of records, which knows low precisions and GPUs."""
-    found = records.schema()
-    for kind in ("measurement", "memory"):
-        dtypes = found["$defs"][kind]["properties"]["dtype"]["enum"]
-        dtypes += [d for d in ("bfloat16", "float16") if d not in dtypes]
-    details = found["$defs"]["environment"]["properties"]["details"]
-    details["properties"].setdefault("gpu", {"type": "object"})
-    return found
 
 
 @pytest.fixture
@@ -84,9 +72,10 @@ def test_timed_parts_write_records(run):
         assert run_part(run, part).passed
     found = written(run)
     for record in found:
-        jsonschema.validate(record, schema())
+        jsonschema.validate(record, records.schema())
     assert [r["kind"] for r in found[:2]] == ["environment", "rates"]
-    assert found[0]["details"]["gpu"] == {"name": "Toy GPU"}
+    gpu = {"name": "Toy GPU", "clocks.sm at first": "1980 MHz"}
+    assert found[0]["details"]["gpu"] == gpu
     timed = [r for r in found if r["kind"] == "measurement"]
     by = {(r["op"], r["dtype"], r["implementation"]): r for r in timed}
     ours = by["mamba1.selective_scan", "bfloat16", "ssmref.gpu"]
@@ -116,8 +105,9 @@ def test_a_part_that_is_done_is_not_run_again(run, monkeypatch):
     monkeypatch.setattr(parts, "run_point", lambda *_: pytest.fail("it ran again"))
     assert run_part(run, "scan").passed
     assert written(run) == before
+    run.book.forget(["verify", "scan"])
     with pytest.raises(pytest.fail.Exception, match="it ran again"):
-        _ = run_part(Run(**{**vars(run), "again": True}), "scan")
+        _ = run_part(run, "scan")
 
 
 def test_a_wrong_kernel_shows_no_time_and_fails_its_part(run, monkeypatch):
@@ -175,9 +165,9 @@ class Emulated(Clock, device.Gpu):
 @pytest.fixture
 def main(monkeypatch, tmp_path):
     """The command on the emulated device, with one op to verify."""
-    monkeypatch.setattr(command, "Gpu", Emulated)
+    monkeypatch.setattr(child, "Gpu", Emulated)
     monkeypatch.setattr(parts, "ops", lambda: {NORM: ops()[NORM]})
-    return lambda *words: command.main([*words, "--out", str(tmp_path)])
+    return lambda *words: child.main([*words, "--out", str(tmp_path)])
 
 
 def test_the_command_runs_parts_and_resumes(main, capsys):
@@ -190,6 +180,14 @@ def test_the_command_runs_parts_and_resumes(main, capsys):
     assert "verify: done at" in capsys.readouterr().out
     assert main("--only", "verify", "--again") == 0
     assert "verify: passed" in capsys.readouterr().out
+
+
+def test_what_there_is_no_time_for_does_not_pass(main, capsys):
+    assert main("--only", "verify", "--only", "rates", "--minutes", "0") == 1
+    said = capsys.readouterr().out
+    assert "at most 0 minutes" in said
+    assert f"verify: FAILED, no time left for {NORM}" in said
+    assert "rates: FAILED, no time left for rates" in said
 
 
 def test_the_command_fails_where_an_op_is_wrong(main, monkeypatch, capsys):
@@ -223,7 +221,7 @@ def test_a_machine_without_a_device_is_said_so(monkeypatch, capsys):
         raise RuntimeError("ssmref.gpu needs an NVIDIA GPU; CuPy finds none")
 
     monkeypatch.setattr(device, "device_count", none)
-    assert command.main(["--only", "verify"]) == 2
+    assert child.main(["--only", "verify"]) == 2
     assert "CuPy finds none" in capsys.readouterr().err
 
 
@@ -266,11 +264,12 @@ def test_what_nvidia_smi_says_is_kept(monkeypatch):
         return SimpleNamespace(stdout="580.1, 1980 MHz, 2619 MHz, 700 W, 41\n")
 
     monkeypatch.setattr(device.subprocess, "run", query)
-    assert device._queried()["clocks.sm"] == "1980 MHz"
+    names = "driver_version", "clocks.sm"
+    assert device.queried(names, "0:4")["clocks.sm"] == "1980 MHz"
     monkeypatch.setattr(
         device.subprocess, "run", lambda *_, **__: (_ for _ in ()).throw(OSError())
     )
-    assert device._queried() == {}
+    assert device.queried(names, "0:4") == {}
 
 
 def test_the_list_of_parts_is_plain(run):

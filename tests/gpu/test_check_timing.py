@@ -161,6 +161,23 @@ def test_the_end_of_a_long_sequence_is_judged(field, monkeypatch, part):
     assert found["w"].status == "wrong"
 
 
+def test_what_never_forgets_is_judged_as_a_whole(monkeypatch):
+    monkeypatch.setattr(racing, "LONG", 100)
+    whole, cut = (
+        next(p for p in own if p.length == length)
+        for own, length in ((grid.GRID["mamba3"], 4096), (grid.GRID["scan"], 1024))
+    )
+    seen = []
+    monkeypatch.setattr(racing, "sample", lambda w, *_: seen.append(w.sample))
+    monkeypatch.setattr(racing, "_end", lambda *_: seen.append("end"))
+    for point in (whole, cut):
+        own = racing.Race(Clock(), point, np.dtype(np.float32), {})
+        _ = list(racing._samples(own, {}))
+    assert "length" not in seen[0]
+    assert seen[1]["length"] == grid.LAST
+    assert seen[2:] == ["end"]
+
+
 def test_steps_are_replayed_and_also_launched(field):
     step = layers.causal_conv1d_step
     clock = Clock(graph=6e-3)
@@ -182,6 +199,44 @@ def test_without_a_graph_steps_are_launched(field):
     assert found["step"].status == "not available"
     assert "no graph" in found["step"].reason
     assert found["step, eager"].status == "measured"
+
+
+def test_calls_as_short_as_a_launch_are_replayed(field):
+    clock = Clock(graph=6e-5, **{"": 5e-4})
+    clock.l2_bytes = 3000
+    found, _ = field(contender("right", right), clock=clock)
+    copies = found["right"].copies
+    assert found["right"].samples.median == pytest.approx(6e-5 / copies)
+    assert found["right, eager"].samples.median == pytest.approx(5e-4)
+
+
+def test_who_raises_at_the_first_timed_call_gets_no_time(field):
+    calls = []
+
+    def third(**arguments):
+        calls.append(0)
+        if len(calls) > 2:
+            raise ValueError("not a third time")
+        return right(**arguments)
+
+    found, _ = field(contender("right", right), contender("third", third))
+    assert found["right"].status == "measured"
+    assert (found["third"].status, found["third"].samples) == ("wrong", None)
+    assert "not a third time" in found["third"].reason
+
+
+def test_inputs_that_have_no_room_are_skipped(field, monkeypatch):
+    def full(*_):
+        raise MemoryError("26 GB")
+
+    monkeypatch.setattr(racing, "_copies", full)
+    found, clock = field(
+        contender("right", right), contender("wrong", off_by_a_percent)
+    )
+    assert (found["right"].status, found["right"].samples) == ("skipped", None)
+    assert "26 GB" in found["right"].reason
+    assert found["wrong"].status == "wrong"
+    assert clock.log == ["released"]
 
 
 def test_who_is_absent_or_lacks_memory_says_so(field):

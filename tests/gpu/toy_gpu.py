@@ -42,8 +42,14 @@ class Clock:
             call()
         return self.named("graph")
 
+    def synchronize(self):
+        pass
+
     def release(self):
         self.log.append("released")
+
+    def moment(self):
+        return {"clocks.sm": "1980 MHz"}
 
     def details(self):
         return {"name": self.name}

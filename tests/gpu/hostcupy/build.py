@@ -16,10 +16,10 @@ COMMON = ("-fPIC", "-fno-strict-aliasing", "-ffp-contract=fast", "-Wno-unknown-p
 MODES = {
     "plain": ("-O1", "-fexpensive-optimizations"),
     "asan": (
-        *("-O1", "-g", "-fno-omit-frame-pointer"),
+        *("-O0", "-g1", "-fno-omit-frame-pointer"),
         *("-fsanitize=address,undefined", "-fno-sanitize-recover=all"),
     ),
-    "tsan": ("-O1", "-g", "-fsanitize=thread", "-DSSM_THREADS"),
+    "tsan": ("-O1", "-g1", "-fsanitize=thread", "-DSSM_THREADS"),
     "ucontext": ("-O1", "-fexpensive-optimizations", "-DSSM_UCONTEXT"),
 }
 KERNEL = re.compile(r'extern\s+"C"\s+__global__\s+([^;{]*?)\b(\w+)\s*\([^(){}]*\)\s*\{')

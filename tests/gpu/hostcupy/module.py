@@ -194,6 +194,7 @@ def _cuda() -> ModuleType:
         getDeviceProperties=_properties,
         deviceSynchronize=lambda: None,
         runtimeGetVersion=lambda: 13000,
+        deviceGetPCIBusId=lambda device: f"0000:0{device}:00.0",
     )
     return _module(
         "cupy.cuda",
