@@ -18,26 +18,24 @@ from .precision import parts
 IO = ("float", "bf16", "f16")
 LOW = IO[1:]
 NEEDS = ("HMMA", "LDGSTS")
+# Parts of a number in products, and rows of a chunk.
+LONG = {"PARTS": (1,), "ROWS": (32,)}
+EXACT = {"PARTS": (2,), "ROWS": (32,)}
+SHORT = {"PARTS": (2,), "ROWS": (16,)}
+
 SCAN = Program(
     "ssd_scan.cu",
     variants=(
-        *product(IO=LOW, PARTS=(1,), STATE=(128,), ROWS=(64,), OUTPUT=(0, 1)),
-        *product(IO=LOW, PARTS=(1,), STATE=(16,), ROWS=(64,), OUTPUT=(1,)),
-        *product(IO=IO[1:2], PARTS=(1,), STATE=(64,), ROWS=(64,), OUTPUT=(1,)),
-        *product(IO=IO[1:2], PARTS=(1,), STATE=(256,), ROWS=(32,), OUTPUT=(0, 1)),
-        *product(IO=IO[:1], PARTS=(2,), STATE=(16, 128), ROWS=(32,), OUTPUT=(0, 1)),
-        *product(IO=IO[:1], PARTS=(2,), STATE=(256,), ROWS=(16,), OUTPUT=(1,)),
-        *product(IO=IO[:1], PARTS=(1,), STATE=(128,), ROWS=(32,), OUTPUT=(0, 1)),
+        *product(IO=LOW, STATE=(128,), OUTPUT=(0, 1), HEADS=(2,), **LONG),
+        *product(IO=LOW[:1], STATE=(16, 64), OUTPUT=(1,), HEADS=(2,), **LONG),
+        *product(IO=LOW[1:], STATE=(64, 128), OUTPUT=(1,), HEADS=(1,), **LONG),
+        *product(IO=LOW[:1], STATE=(256,), OUTPUT=(0, 1), HEADS=(1,), **LONG),
+        *product(IO=IO[:1], STATE=(128,), OUTPUT=(0, 1), HEADS=(1,), **LONG),
+        *product(IO=IO[:1], STATE=(128,), OUTPUT=(0, 1), HEADS=(1,), **EXACT),
+        *product(IO=IO[:1], STATE=(16,), OUTPUT=(1,), HEADS=(1,), **EXACT),
+        *product(IO=IO[:1], STATE=(256,), OUTPUT=(0, 1), HEADS=(1,), **SHORT),
     ),
-    # Two blocks on a multiprocessor leave 255 registers, and states take up to 128 of
-    # them: some of what the loop only reads once for a chunk, at most 16 words, is in
-    # memory on some architectures.
-    budgets=(
-        *(
-            Budget("ssd_scan", 255, spills=size > 64, needs=NEEDS, when={"STATE": size})
-            for size in STATES
-        ),
-    ),
+    budgets=(Budget("ssd_scan", 255, needs=NEEDS),),
 )
 
 TOKENS = ("x", "dt", "B", "C", "z")
@@ -81,15 +79,16 @@ def scan(call: dict[str, Any]) -> tuple[Array, Array]:
     x = _operands(call, batch if bounds is None else len(bounds) - 1)
     longest = length if bounds is None else int(np.diff(bounds).max(initial=0))
     sizes = heads, headdim, batch * length, longest
-    cut = segment_length(x.laid.rows, *sizes, processors())
+    cut = segment_length(x.laid, *sizes, processors())
     segments = _segments(bounds, cut, batch, length)
     _scan(x, segments, None if segments.whole else _starts(x, segments))
     return x.y, x.last
 
 
 def _operands(call: dict[str, Any], rows: int) -> Operands:
-    x, D, state, size = call["x"], call["D"], call["initial_state"], call["B"].shape[-1]
-    laid = layout(x.itemsize, size)
+    x, D, state = call["x"], call["D"], call["initial_state"]
+    groups, size = call["B"].shape[2:]
+    laid = layout(x.itemsize, size, x.shape[2] // max(groups, 1))
     if laid is None:
         raise ValueError(f"B has {size} states; at most {STATES[-1]} are supported")
     return Operands(
@@ -151,10 +150,11 @@ def _scan(
         PARTS=parts(x.y.dtype),
         STATE=x.laid.state,
         ROWS=x.laid.rows,
+        HEADS=x.laid.heads,
         OUTPUT=int(spans is None),
     )
     kernel(
-        (segments.count * heads * tiles,),
+        (segments.count * (heads // x.laid.heads) * tiles,),
         (THREADS,),
         (
             *tokens.values(),

@@ -9,13 +9,17 @@
 //   h = exp(a[end]) h + sum_s exp(a[end] - a[s]) dt[s] x[s] B[s]^T
 //   y[t] = (y[t] + D x[t]) silu(z[t])
 //
-// A block owns WIDTH columns of headdim of a head, and a segment of a sequence. A warp
-// owns 16 of the columns, of x, z and y as of the state: (16, STATE) in registers as
-// accumulators, which are the right factor of h C as they are. It computes a tile of
-// columns of S as well, while C is read once for both; S goes to the others through
-// shared memory. The state has no use for S: it is updated before the others are waited
-// for, so that B and C of the next chunk fly during S x. The warp with least of S weighs
-// the tokens of the next chunk meanwhile. Two barriers for a chunk.
+// A block owns WIDTH columns of headdim of HEADS heads of a group, which share B, C and
+// C B^T, and a segment of a sequence. A warp owns 16 HEADS of the columns of one head, of
+// x, z and y as of the state: (OWN, STATE) in registers as accumulators, which are the
+// right factor of h C as they are. Tiles of C B^T are dealt to the warps and weighed for
+// each head; S goes to the others through shared memory. The state has no use for S: it is
+// updated before the others are waited for, so that B and C of the next chunk fly during
+// S x. x and z have two places in turns, and fly for a whole chunk. The warp that has no
+// tile of S weighs the tokens of the next chunk. Two barriers for a chunk.
+//
+// What is not finite in x leaves no number of a warp's state finite; then S x is summed
+// token by token on the diagonal, so that it does not reach earlier tokens.
 //
 // With OUTPUT = 0 it stops at h, in `starts`, and the sum of log2 of decays, in `spans`:
 // what the segments behind start from is then carried over (mamba3_carry.cu).
@@ -26,7 +30,7 @@
 // heads, headdim, size), spans (segments, heads). What is optional may be null.
 // Shared memory: see Desk (ssd_scan_chunk.cuh).
 // Macros: IO (float, bf16, f16), PARTS (of a number in products: 2 for exact float, else
-// 1), STATE (16 to 256: size, padded), ROWS (of a chunk: 16 to 64), OUTPUT.
+// 1), STATE (16 to 256: size, padded), ROWS (of a chunk: 16, 32 or 64), HEADS (1, 2), OUTPUT.
 #include "port.cuh"
 #include "ssd_scan_tiles.cuh"
 
@@ -51,33 +55,42 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2)
              int with_softplus, int whole_keys, int whole_values, float low,
              float high) {
   SSM_DYN_SMEM(unsigned char, memory);
-  const int warp = __shfl_sync(SSM_FULL, threadIdx.x / 32, 0), tiles = max(1, (headdim + WIDTH - 1) / WIDTH);
-  const int tile = blockIdx.x % tiles, head = blockIdx.x / tiles % heads;
-  const Segment s =
-      find_segment(blockIdx.x / tiles / heads, segments, per_row, segment, length);
+  const int warp = __shfl_sync(SSM_FULL, threadIdx.x / 32, 0), which = warp / SHARERS;
+  const int tiles = max(1, (headdim + WIDTH - 1) / WIDTH), tile = blockIdx.x % tiles;
+  const int first_head = blockIdx.x / tiles % (heads / HEADS) * HEADS;
+  const int head = first_head + which;
+  const Segment s = find_segment(blockIdx.x / tiles / (heads / HEADS), segments, per_row,
+                                 segment, length);
   if (!OUTPUT && s.last) return;  // nothing starts from its end
   const Desk desk(memory);
-  const int column = tile * WIDTH + warp * OWN, columns = min(OWN, headdim - column);
+  const int column = tile * WIDTH + warp % SHARERS * OWN;
+  const int columns = min(OWN, headdim - column);
   const bool own = columns > 0;
-  // The first tile of columns of S has most rows; neighbours begin at either end.
-  const int scored = ROW_TILES == WARPS && blockIdx.x % 2 ? WARPS - 1 - warp : warp;
-  const bool weighs = scored == WARPS - 1;
 
   const long long within = static_cast<long long>(head) * headdim + column;
   const long long group = static_cast<long long>(head / (heads / groups)) * size;
   const int lane = threadIdx.x % 32, key = threadIdx.x / KEY_VECTORS;
   const long long state_at = group + threadIdx.x % KEY_VECTORS * PER;
   const long long column_at = within + lane % VALUE_VECTORS * PER;
-  Track dts(dt, s, dt_batch, dt_token, lane, head);
-  Track Bs(B, s, B_batch, B_token, key, state_at), Cs(C, s, C_batch, C_token, key, state_at);
-  Track xs(x, s, x_batch, x_token, lane / VALUE_VECTORS, column_at);
-  Track zs(z, s, z_batch, z_token, lane / VALUE_VECTORS, column_at);
-  Output output(y, s, length, static_cast<long long>(heads) * headdim, within);
-  output.gated = z != nullptr, output.whole = whole_values, output.columns = columns;
-  for (int i = threadIdx.x; i < WIDTH; i += THREADS) {
-    const int at = tile * WIDTH + i;
+  const int value = lane / VALUE_VECTORS;
+  const Source dts(desk, OF_DT, dt, s, dt_batch, dt_token, lane, first_head);
+  const Source Bs(desk, OF_B, B, s, B_batch, B_token, key, state_at);
+  const Source Cs(desk, OF_C, C, s, C_batch, C_token, key, state_at);
+  const Source xs(desk, OF_X, x, s, x_batch, x_token, value, column_at);
+  const Source zs(desk, OF_Z, z, s, z_batch, z_token, value, column_at);
+  const long long y_token = static_cast<long long>(heads) * headdim;
+  const Output output{
+      Track<IO>(desk, OF_Y, y, s, length * y_token, y_token, value, column_at),
+      D != nullptr, z != nullptr, whole_values != 0};
+  if (threadIdx.x < HEADS) {
+    const int of = first_head + threadIdx.x;
+    desk.paces[threadIdx.x] = {A[of], dt_bias ? dt_bias[of] : 0.f, low, high,
+                               with_softplus, 0.f};
+  }
+  for (int i = threadIdx.x; i < HEADS * WIDTH; i += THREADS) {
+    const int of = first_head + i / WIDTH, at = tile * WIDTH + i % WIDTH;
     const bool there = D && at < headdim;
-    desk.skip[i] = there ? D[D_per_row ? head * headdim + at : head] : 0.f;
+    desk.skip[i] = there ? D[D_per_row ? of * headdim + at : of] : 0.f;
   }
   const long long row = (s.row * heads + head) * headdim + column;
   float* const start =
@@ -86,57 +99,80 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2)
   if (s.first) take_state(h, past(state, row * size), columns, size);
   else take_state(h, OUTPUT ? start : nullptr, columns, size);
   if (lane == 0) {
-    const bool ends = !OUTPUT || s.last;
-    desk.last[warp] = !own || !ends ? nullptr : OUTPUT ? next + row * size : start;
-    if (warp == 0)
-      desk.last[WARPS] = OUTPUT || tile ? nullptr : spans + s.index * heads + head;
+    const bool ends = own && (!OUTPUT || s.last);
+    const bool spanned = !OUTPUT && !tile && warp % SHARERS == 0;
+    desk.endings[warp] = {!ends ? nullptr : OUTPUT ? next + row * size : start,
+                          spanned ? spans + s.index * heads + head : nullptr, columns,
+                          static_cast<int>((s.end - s.begin - 1) % ROWS + 1)};
   }
-  Raw raw;
-  // Tokens that are not brought yet, and those of the chunk that is.
-  long long left = s.end - s.begin;
-  int tokens = 0;
-  if (weighs) raw.take(dts, left);
+  __syncthreads();  // paces are there
 
-  // The first time around, the first chunk is only weighed and brought.
-  int turn = 1;
+  // Chunks that are left; those of odd numbers and of even ones have places in turns.
+  int left = static_cast<int>((s.end - s.begin + ROWS - 1) / ROWS);
+  Raw raw;
+  const auto weigh_chunk = [&](int turn, int tokens) {
+    if (warp != WARPS - 1) return;
+#pragma unroll
+    for (int i = 0; i < HEADS; ++i)
+      weigh(desk.weighed(turn, i), raw.dt[i], desk.paces[i], tokens);
+  };
+  const auto bring_columns = [&](int turn, int tokens) {
+    const int columns = desk.endings[warp].columns;
+    if (columns <= 0) return;
+    bring_values(Desk::columns(desk.x, turn), xs, tokens, columns, whole_values);
+    if (OUTPUT && z)
+      bring_values(Desk::columns(desk.z, turn), zs, tokens, columns, whole_values);
+  };
+  const auto bring_states = [&](int tokens) {
+    bring_keys(desk.keys, Bs, tokens, size, whole_keys);
+    if (OUTPUT) bring_keys(desk.queries, Cs, tokens, size, whole_keys);
+    cp_async_commit();
+  };
+  const auto tokens_of = [&](int left) {
+    return left > 1 ? ROWS : left == 1 ? desk.endings[warp].tokens : 0;
+  };
+  if (left > 0) {
+    raw.take(dts, tokens_of(left));
+    weigh_chunk(left % 2, tokens_of(left));
+    raw.take(dts, tokens_of(left - 1));
+    bring_columns(left % 2, tokens_of(left));
+    bring_states(tokens_of(left));
+  }
 #pragma unroll 1
-  do {
-    const Weights weights = desk.weighed(turn);
-    const int coming = static_cast<int>(max(min(left, static_cast<long long>(ROWS)), 0LL));
-    left -= ROWS;
+  for (; left > 0; --left) {
+    const int turn = left % 2, tokens = tokens_of(left), coming = tokens_of(left - 1);
+    const Weights weights = desk.weighed(turn, which);
+    IO* const values = Desk::columns(desk.x, turn);
     cp_async_wait<0>();
     __syncthreads();  // the chunk and its weights are there; nobody reads scores
-    if (weighs && coming) {
-      const Pace pace{A[head], dt_bias ? dt_bias[head] : 0.f, low, high, with_softplus};
-      weigh(desk.weighed(1 - turn), raw, pace, coming, tokens ? weights.whole[1] : 0.f);
-      raw.take(dts, left);
+    if (coming) {
+      bring_columns(1 - turn, coming);
+      weigh_chunk(1 - turn, coming);
     }
     Tile out = {};
-    if (OUTPUT && tokens) {
-      Tile scores = {};
-      query(out, scores, h, desk, scored, own);
-      if (scored < ROW_TILES) share(scores, desk, weights, scored);
-      decay(out, weights);
+    if (OUTPUT) score(desk, turn);
+    if (own) {
+      if (OUTPUT) {
+        query(out, h, desk);
+        decay(out, weights);
+      }
+      advance(h, values, desk.keys, weights);
     }
-    if (own && tokens) advance(h, desk, weights);
     __syncthreads();  // scores of every row; B and C are free
     if (coming) {
-      bring_rows(desk.keys, Bs, coming, size, whole_keys);
-      if (OUTPUT) bring_rows(desk.queries, Cs, coming, size, whole_keys);
+      bring_states(coming);
+      if (warp == WARPS - 1) raw.take(dts, tokens_of(left - 2));
     }
-    if (own) {
-      if (OUTPUT && tokens) {
-        attend(out, desk);
-        output.give(out, desk, tokens);
-      }
-      __syncwarp();  // the warp's columns are free
-      if (coming) bring_columns(desk.x, xs, coming, columns, whole_values);
-      if (OUTPUT && coming && z) bring_columns(desk.z, zs, coming, columns, whole_values);
+    if (OUTPUT && desk.endings[warp].columns > 0) {
+      attend(out, desk.scores + which * ROWS * SCORE_STRIDE, values, infinite(h));
+      const float* const skip = desk.skip + which * WIDTH + warp % SHARERS * OWN;
+      output.give(out, values, Desk::columns(desk.z, turn), skip, tokens,
+                  desk.endings[warp].columns);
     }
-    cp_async_commit();
-    tokens = coming, turn = 1 - turn;
-  } while (tokens);
-  if (float* const to = desk.last[warp]) give_state(h, to, columns, size);
-  float* const span = desk.last[WARPS];
-  if (span && threadIdx.x == 0) *span = desk.weighed(1 - turn).whole[1];
+  }
+  const int ended = __shfl_sync(SSM_FULL, threadIdx.x / 32, 0);
+  const Ending ending = desk.endings[ended];
+  if (ending.state) give_state(h, ending.state, ending.columns, size);
+  if (ending.span && threadIdx.x % 32 == 0)
+    *ending.span = desk.paces[ended / SHARERS].spent;
 }

@@ -5,33 +5,27 @@
 
 constexpr int STEPS = STATE / 16;  // of a sum over states
 
-// Sums of a warp: (ROWS, 16 columns).
-using Tile = float[ROW_TILES][2][4];
-// Its part of the state: (16 columns, STATE).
-using State = float[2 * STEPS][4];
+// Sums of a warp: (ROWS, OWN columns).
+using Tile = float[ROW_TILES][2 * COLUMN_TILES][4];
+// Its part of the state: (OWN columns, STATE).
+using State = float[COLUMN_TILES][2 * STEPS][4];
+// Of scores: (16, 16).
+using Scores = float[2][4];
 
-// y = h C for all rows, and a tile of columns of C B^T: what is not later.
-__device__ __forceinline__ void query(Tile& y, Tile& scores, const State& h,
-                                      const Desk& desk, int column, bool own) {
+// y = h C.
+__device__ __forceinline__ void query(Tile& y, const State& h, const Desk& desk) {
 #pragma unroll
   for (int step = 0; step < STEPS; ++step) {
-    Right states[2], keys[2];
-    from_sums(states[0], h[2 * step], h[2 * step + 1], 0);
-    from_sums(states[1], h[2 * step], h[2 * step + 1], 2);
-    if (column < ROW_TILES)
-      columns_in_state(keys, desk.keys + 16 * (column * KEY_STRIDE + step), KEY_STRIDE);
+    Right states[2 * COLUMN_TILES];
+#pragma unroll
+    for (int k = 0; k < 2 * COLUMN_TILES; ++k)
+      from_sums(states[k], h[k / 2][2 * step], h[k / 2][2 * step + 1], k % 2 * 2);
 #pragma unroll
     for (int m = 0; m < ROW_TILES; ++m) {
       Left queries;
       rows_in_state(queries, desk.queries + 16 * (m * KEY_STRIDE + step), KEY_STRIDE);
-      if (own) {
-        multiply(y[m][0], queries, states[0]);
-        multiply(y[m][1], queries, states[1]);
-      }
-      if (column <= m) {
-        multiply(scores[m][0], queries, keys[0]);
-        multiply(scores[m][1], queries, keys[1]);
-      }
+#pragma unroll
+      for (int k = 0; k < 2 * COLUMN_TILES; ++k) multiply(y[m][k], queries, states[k]);
     }
   }
 }
@@ -52,27 +46,48 @@ struct Column {
   }
 };
 
-// Weigh a tile of columns of scores, and lay it where all warps find it.
-__device__ __forceinline__ void share(const Tile& scores, const Desk& desk,
-                                      const Weights& w, int column) {
-  const int g = threadIdx.x % 32 / 4, first = 16 * column + threadIdx.x % 4 * 2;
+// Weigh scores for a head, and lay them where all its warps find them.
+__device__ __forceinline__ void share(const Scores& s, IO* to, const Weights& w, int row,
+                                      int column) {
+  const int g = threadIdx.x % 32 / 4, first = column + threadIdx.x % 4 * 2;
   const Column columns[2][2] = {{Column(w, first), Column(w, first + 1)},
                                 {Column(w, first + 8), Column(w, first + 9)}};
 #pragma unroll
-  for (int m = 0; m < ROW_TILES; ++m) {
-    if (column > m) continue;
+  for (int lower = 0; lower < 2; ++lower) {
+    const int at = row + 8 * lower + g;
+    const float total = w.total[at], rest = w.rest[at];
 #pragma unroll
-    for (int lower = 0; lower < 2; ++lower) {
-      const int row = 16 * m + 8 * lower + g;
-      const float total = w.total[row], rest = w.rest[row];
-#pragma unroll
-      for (int k = 0; k < 2; ++k) {
-        const float(&s)[4] = scores[m][k];
-        const float pair[2] = {columns[k][0].weigh(s[2 * lower], row, total, rest),
-                               columns[k][1].weigh(s[2 * lower + 1], row, total, rest)};
-        store<2>(desk.scores + row * SCORE_STRIDE + first + 8 * k, pair);
-      }
+    for (int k = 0; k < 2; ++k) {
+      const float pair[2] = {columns[k][0].weigh(s[k][2 * lower], at, total, rest),
+                             columns[k][1].weigh(s[k][2 * lower + 1], at, total, rest)};
+      store<2>(to + at * SCORE_STRIDE + first + 8 * k, pair);
     }
+  }
+}
+
+// C B^T, 16 tokens by 16: what is not later, dealt to the warps.
+__device__ __forceinline__ void score(const Desk& desk, int turn) {
+  constexpr int TILES = ROW_TILES * (ROW_TILES + 1) / 2;
+#pragma unroll 1
+  for (int tile = threadIdx.x / 32; tile < TILES; tile += WARPS) {
+    int row = 0, column = tile;
+    while (column > row) column -= ++row;
+    const IO* const queries = desk.queries + 16 * row * KEY_STRIDE;
+    const IO* const keys = desk.keys + 16 * column * KEY_STRIDE;
+    Scores sums = {};
+#pragma unroll (WIDE ? 2 : STEPS)
+    for (int step = 0; step < STEPS; ++step) {
+      Left a;
+      Right b[2];
+      rows_in_state(a, queries + 16 * step, KEY_STRIDE);
+      columns_in_state(b, keys + 16 * step, KEY_STRIDE);
+      multiply(sums[0], a, b[0]);
+      multiply(sums[1], a, b[1]);
+    }
+#pragma unroll
+    for (int head = 0; head < HEADS; ++head)
+      share(sums, desk.scores + head * ROWS * SCORE_STRIDE, desk.weighed(turn, head),
+            16 * row, 16 * column);
   }
 }
 
@@ -82,108 +97,154 @@ __device__ __forceinline__ void decay(Tile& y, const Weights& w) {
 #pragma unroll
   for (int m = 0; m < ROW_TILES; ++m)
 #pragma unroll
-    for (int k = 0; k < 2; ++k)
+    for (int k = 0; k < 2 * COLUMN_TILES; ++k)
 #pragma unroll
       for (int i = 0; i < 4; ++i) y[m][k][i] *= w.decay[16 * m + i / 2 * 8 + g];
 }
 
 // h = decay h + what the chunk adds.
-__device__ __forceinline__ void advance(State& h, const Desk& desk, const Weights& w) {
-  const IO* const x = desk.x + threadIdx.x / 32 * OWN;
-  Left added[ROW_TILES];
+__device__ __forceinline__ void advance(State& h, const IO* x, const IO* keys,
+                                        const Weights& w) {
+  Left added[COLUMN_TILES][ROW_TILES];
 #pragma unroll
-  for (int j = 0; j < ROW_TILES; ++j) {
-    Right values[2];
-    columns_in_time(values, x + 16 * j * VALUE_STRIDE, VALUE_STRIDE);
-    weighted(added[j], values, w.end + 16 * j);
-  }
-  const float decay = w.whole[0];
-#pragma unroll
-  for (int step = 0; step < STEPS; ++step) {
-    float sums[2][4] = {};
+  for (int k = 0; k < COLUMN_TILES; ++k)
 #pragma unroll
     for (int j = 0; j < ROW_TILES; ++j) {
-      Right keys[2];
-      columns_in_time(keys, desk.keys + 16 * (j * KEY_STRIDE + step), KEY_STRIDE);
-      multiply(sums[0], added[j], keys[0]);
-      multiply(sums[1], added[j], keys[1]);
+      Right values[2];
+      columns_in_time(values, x + 16 * (j * VALUE_STRIDE + k), VALUE_STRIDE);
+      weighted(added[k][j], values, w.end + 16 * j);
+    }
+  const float decay = *w.whole;
+#pragma unroll
+  for (int step = 0; step < STEPS; ++step) {
+    float sums[COLUMN_TILES][2][4] = {};
+#pragma unroll
+    for (int j = 0; j < ROW_TILES; ++j) {
+      Right b[2];
+      columns_in_time(b, keys + 16 * (j * KEY_STRIDE + step), KEY_STRIDE);
+#pragma unroll
+      for (int k = 0; k < COLUMN_TILES; ++k) {
+        multiply(sums[k][0], added[k][j], b[0]);
+        multiply(sums[k][1], added[k][j], b[1]);
+      }
     }
 #pragma unroll
-    for (int k = 0; k < 2; ++k)
+    for (int k = 0; k < COLUMN_TILES; ++k)
 #pragma unroll
-      for (int i = 0; i < 4; ++i)
-        h[2 * step + k][i] = fmaf(decay, h[2 * step + k][i], sums[k][i]);
+      for (int i = 0; i < 8; ++i) {
+        float& own = h[k][2 * step + i / 4][i % 4];
+        own = fmaf(decay, own, sums[k][i / 4][i % 4]);
+      }
   }
 }
 
-// y += S x.
-__device__ __forceinline__ void attend(Tile& y, const Desk& desk) {
-  const IO* const x = desk.x + threadIdx.x / 32 * OWN;
+// Whether a warp's columns of x may have numbers that are not finite: then its state, to
+// which they have been added, has none that is.
+__device__ __forceinline__ bool infinite(const State& h) {
+  float zero = 0.f;
 #pragma unroll
-  for (int j = 0; j < ROW_TILES; ++j) {
-    Right values[2];
-    columns_in_time(values, x + 16 * j * VALUE_STRIDE, VALUE_STRIDE);
-#pragma unroll
-    for (int m = j; m < ROW_TILES; ++m) {
-      Left scores;
-      rows_in_time(scores, desk.scores + 16 * (m * SCORE_STRIDE + j), SCORE_STRIDE);
-      multiply(y[m][0], scores, values[0]);
-      multiply(y[m][1], scores, values[1]);
-    }
-  }
+  for (int k = 0; k < COLUMN_TILES; ++k)
+    zero = fmaf(0.f, h[k][0][0], fmaf(0.f, h[k][0][2], zero));
+  return __any_sync(SSM_FULL, !(zero == 0.f));
 }
 
-// What becomes of y: a lane has four columns of a row, from `column` of its warp's on.
-struct Output {
-  IO* y;             // the lane's first column and row of the next chunk
-  long long token;   // elements from token to token
-  bool gated, whole;
-  int columns;       // of the warp's that exist
-
-  __device__ __forceinline__ Output(IO* y, const Segment& s, long long length,
-                                    long long token, long long within)
-      : y(y + (s.batch * length + s.begin + threadIdx.x % 32 / 4) * token + within +
-          column()),
-        token(token) {}
-
-  __device__ __forceinline__ static int column() {
-    return threadIdx.x % 2 * 8 + threadIdx.x % 4 / 2 * 4;
-  }
-
-  // (y + D x) silu(z) of all tokens. Neighbouring lanes swap pairs: each has four
-  // columns then, and an instruction writes all of the warp's.
-  __device__ __forceinline__ void give(const Tile& tile, const Desk& desk, int tokens) {
-    const int lane = threadIdx.x % 32, from = threadIdx.x / 32 * OWN + column();
-    const bool odd = lane % 2;
-    const long long step = 8 * token;
-    float skip[4];
-    load<4>(skip, desk.skip + from);
+// y += S x on the diagonal, where later tokens have no part in a sum: in a product their
+// weight is 0, which leaves what is not finite as it is.
+__device__ __forceinline__ void attend_one_by_one(Tile& y, const IO* scores,
+                                                  const IO* x) {
+  const int g = threadIdx.x % 32 / 4, c = threadIdx.x % 4;
+#pragma unroll 1
+  for (int s = 0; s < 16; ++s)
 #pragma unroll
     for (int m = 0; m < ROW_TILES; ++m)
 #pragma unroll
-      for (int i = 0; i < 4; i += 2, y += step) {
-        const float(&low)[4] = tile[m][0], (&high)[4] = tile[m][1];
-        const float one = __shfl_xor_sync(SSM_FULL, odd ? low[i] : high[i], 1);
-        const float two = __shfl_xor_sync(SSM_FULL, odd ? low[i + 1] : high[i + 1], 1);
-        float out[4] = {odd ? one : low[i], odd ? two : low[i + 1], odd ? high[i] : one,
-                        odd ? high[i + 1] : two};
-        const int row = 16 * m + 4 * i + lane / 4;
-        finish(out, skip, desk, row * VALUE_STRIDE + from);
-        if (row >= tokens) continue;
-        if (!whole) store_some<4>(y, out, columns - column());
-        else if (column() < columns) store<4>(y, out);
+      for (int k = 0; k < 2 * COLUMN_TILES; ++k) {
+        float values[2];
+        load<2>(values, x + (16 * m + s) * VALUE_STRIDE + 8 * k + 2 * c);
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+          const int row = g + i / 2 * 8;
+          const float weight =
+              to_float(scores[(16 * m + row) * SCORE_STRIDE + 16 * m + s]);
+          if (s <= row) y[m][k][i] = fmaf(weight, values[i % 2], y[m][k][i]);
+        }
       }
+}
+
+// y += S x.
+__device__ __forceinline__ void attend(Tile& y, const IO* scores, const IO* x,
+                                       bool apart) {
+#pragma unroll
+  for (int j = 0; j < ROW_TILES; ++j) {
+    Right values[COLUMN_TILES][2];
+#pragma unroll
+    for (int k = 0; k < COLUMN_TILES; ++k)
+      columns_in_time(values[k], x + 16 * (j * VALUE_STRIDE + k), VALUE_STRIDE);
+#pragma unroll
+    for (int m = j; m < ROW_TILES; ++m) {
+      if (m == j && apart) continue;
+      Left weights;
+      rows_in_time(weights, scores + 16 * (m * SCORE_STRIDE + j), SCORE_STRIDE);
+#pragma unroll
+      for (int k = 0; k < 2 * COLUMN_TILES; ++k)
+        multiply(y[m][k], weights, values[k / 2][k % 2]);
+    }
+  }
+  if (apart) attend_one_by_one(y, scores, x);
+}
+
+// What becomes of y.
+struct Output {
+  Track<IO> track;
+  bool skips, gated, whole;
+
+  // (y + D x) silu(z) of all tokens: by the lanes that have the sums, to where x was,
+  // from there to memory in whole rows.
+  __device__ __forceinline__ void give(const Tile& sums, IO* x, const IO* z,
+                                       const float* skip, int tokens,
+                                       int columns) const {
+    const int lane = threadIdx.x % 32, first = lane / 4 * VALUE_STRIDE + lane % 4 * 2;
+    __syncwarp();  // the warp has read x
+#pragma unroll
+    for (int k = 0; k < 2 * COLUMN_TILES; ++k) {
+      float d[2] = {};
+      if (skips) load<2>(d, skip + 8 * k + lane % 4 * 2);
+#pragma unroll
+      for (int i = 0; i < 2 * ROW_TILES; ++i) {
+        const int place = first + 8 * (i * VALUE_STRIDE + k);
+        const float(&sum)[4] = sums[i / 2][k];
+        float out[2] = {sum[i % 2 * 2], sum[i % 2 * 2 + 1]}, other[2];
+        if (skips) {
+          load<2>(other, x + place);
+          out[0] = fmaf(d[0], other[0], out[0]), out[1] = fmaf(d[1], other[1], out[1]);
+        }
+        if (gated) {
+          load<2>(other, z + place);
+          out[0] *= silu(other[0]), out[1] *= silu(other[1]);
+        }
+        store<2>(x + place, out);
+      }
+    }
+    __syncwarp();  // whole rows are there
+    write(x, tokens, columns);
   }
 
-  __device__ __forceinline__ void finish(float (&out)[4], const float (&skip)[4],
-                                         const Desk& desk, int place) const {
-    float x[4], gate[4];
-    load<4>(x, desk.x + place);
-    if (gated) load<4>(gate, desk.z + place);
+  __device__ __forceinline__ void write(const IO* from, int tokens, int columns) const {
+    const int lane = threadIdx.x % 32, at = lane % VALUE_VECTORS * PER;
+    const int first = lane / VALUE_VECTORS, count = columns - at;
+    const long long step = VALUES_AT_ONCE * track.token;
+    IO* y = track.next();
+    from += first * VALUE_STRIDE + at;
 #pragma unroll
-    for (int k = 0; k < 4; ++k) {
-      out[k] = fmaf(skip[k], x[k], out[k]);
-      if (gated) out[k] *= silu(gate[k]);
+    for (int row = 0; row < ROWS; row += VALUES_AT_ONCE, y += step) {
+      if (first + row >= tokens || count <= 0) continue;
+      const IO* const p = from + row * VALUE_STRIDE;
+      if (whole) {
+        *reinterpret_cast<uint4*>(y) = *reinterpret_cast<const uint4*>(p);
+      } else {
+#pragma unroll 1
+        for (int k = 0; k < PER && k < count; ++k) y[k] = p[k];
+      }
     }
   }
 };
@@ -195,10 +256,10 @@ __device__ __forceinline__ void take_state(State& h, const float* from, int colu
 #pragma unroll
   for (int tile = 0; tile < 2 * STEPS; ++tile)
 #pragma unroll
-    for (int i = 0; i < 4; ++i) {
+    for (int i = 0; i < 4 * COLUMN_TILES; ++i) {
       const int p = g + i / 2 * 8, at = 8 * tile + 2 * c + i % 2;
       const bool there = from && p < columns && at < size;
-      h[tile][i] = there ? from[p * size + at] : 0.f;
+      h[i / 4][tile][i % 4] = there ? from[p * size + at] : 0.f;
     }
 }
 
@@ -208,10 +269,11 @@ __device__ __forceinline__ void give_state(const State& h, float* to, int column
 #pragma unroll
   for (int tile = 0; tile < 2 * STEPS; ++tile)
 #pragma unroll
-    for (int i = 0; i < 4; i += 2) {
+    for (int i = 0; i < 4 * COLUMN_TILES; i += 2) {
       const int p = g + 4 * i, at = 8 * tile + 2 * c;
       if (p >= columns || at >= size) continue;
-      const float pair[2] = {h[tile][i], h[tile][i + 1]};
+      const float(&sums)[4] = h[i / 4][tile];
+      const float pair[2] = {sums[i % 4], sums[i % 4 + 1]};
       if (size % 2 == 0) store<2>(to + p * size + at, pair);
       else store_some<2>(to + p * size + at, pair, size - at);
     }

@@ -1,5 +1,6 @@
 """Mamba-2 over time on the GPU: tiles, strides and segments that the cases have not."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -17,7 +18,7 @@ from judging import (
     ours,
     verdict_on,
 )
-from ssmref.gpu import _mamba2_scan
+from ssmref.gpu import _mamba2_scan, precision
 from ssmref.gpu._launch import KERNELS
 from ssmref.gpu._mamba2_chunks import BLOCKS, STATES, layout, segment_length
 from support.mamba2_inputs import ssd_example
@@ -59,7 +60,9 @@ def packed(lengths, **sizes):
 
 def cut(monkeypatch, chunks):
     """Cut sequences in segments of so many chunks."""
-    monkeypatch.setattr(_mamba2_scan, "segment_length", lambda rows, *_: chunks * rows)
+    monkeypatch.setattr(
+        _mamba2_scan, "segment_length", lambda laid, *_: chunks * laid.rows
+    )
 
 
 def distances(call, dtype):
@@ -87,7 +90,7 @@ SIZES = {
     "beyond-a-tile": {"length": 65, "headdim": 17, "state": 18},
     "a-block": {"length": 33, "headdim": 64, "state": 64},
     "two-blocks": {"length": 31, "heads": 1, "headdim": 70, "state": 65},
-    "checkpoint": {"length": 130, "heads": 1, "headdim": 64, "state": 128},
+    "checkpoint": {"length": 100, "headdim": 64, "state": 128},
     "most-states": {"length": 35, "heads": 1, "headdim": 20, "state": 256},
 }
 
@@ -134,6 +137,45 @@ def test_a_nan_stays_in_its_sequence(monkeypatch):
         np.delete(y, np.s_[40:110], 1)[0], np.delete(expected[0], np.s_[40:110], 1)[0]
     )
     np.testing.assert_array_equal(state[[0, 2]], expected[1][[0, 2]])
+
+
+# One token of a row of the batch is spoilt: that of x at every place in tiles of 16, in
+# each tile of two chunks; others at a few.
+SPOILT = [
+    (name, value, token)
+    for value in (np.nan, np.inf)
+    for name, tokens in (
+        ("x", [t + t % 3 * 16 for t in range(16)]),
+        *((name, (0, 21, 38)) for name in ("dt", "B", "C", "z")),
+    )
+    for token in tokens
+]
+
+
+def spoilt(dtype):
+    """Return numbers of y and the state that are finite, and those of golden."""
+    call = slow(batch=len(SPOILT), length=48, headdim=3, state=5)
+    call["dt_limit"] = (0.0, np.inf)
+    for row, (name, value, token) in enumerate(SPOILT):
+        call[name][row, token].flat[-1] = value
+    low = rounded(call, dtype_of(dtype), per_token(OPS[SSD]))
+    found = numbers(device_op(SSD)(**{n: to_device(v) for n, v in low.items()}))
+    with np.errstate(all="ignore"):
+        golden = implementation(OPS[SSD], "ssmref.golden")
+        expected = numbers(golden(**rounded(low, np.dtype(np.float64))))
+    return [[np.isfinite(a) for a in arrays] for arrays in (found, expected)]
+
+
+@pytest.mark.parametrize(
+    "dtype", [*DTYPES, pytest.param("tf32", marks=pytest.mark.thorough)]
+)
+def test_what_is_not_finite_spreads_as_in_golden(dtype):
+    inside = precision.tf32() if dtype == "tf32" else nullcontext()
+    with inside:
+        found, expected = spoilt("float32" if dtype == "tf32" else dtype)
+    for one, other in zip(found, expected, strict=True):
+        assert not other.all()
+        np.testing.assert_array_equal(one, other)
 
 
 def as_parts(call):
@@ -196,24 +238,39 @@ def test_states_that_have_no_room_are_refused():
         _ = device_op(SSD)(**call)
 
 
+@pytest.mark.parametrize("per_group", [1, 2, 7, 8])
 @pytest.mark.parametrize("itemsize", [2, 4])
-def test_every_state_has_a_layout(itemsize):
+def test_every_state_has_a_layout(itemsize, per_group):
     for size in range(1, STATES[-1] + 1):
-        laid = layout(itemsize, size)
+        laid = layout(itemsize, size, per_group)
         assert laid is not None
         assert laid.state >= size
+        assert per_group % laid.heads == 0
         assert laid.shared(itemsize, gated=True) <= LEAST_SHARED
-    assert layout(itemsize, STATES[-1] + 1) is None
+    assert layout(itemsize, STATES[-1] + 1, per_group) is None
+
+
+def test_blocks_have_two_heads_where_there_is_room():
+    def heads(itemsize, size, per_group):
+        laid = layout(itemsize, size, per_group)
+        assert laid is not None
+        return laid.heads
+
+    assert heads(2, 128, 80) == heads(2, 16, 2) == 2
+    assert heads(2, 128, 1) == heads(2, 128, 3) == heads(2, 129, 2) == 1
+    assert heads(4, 16, 2) == 1
 
 
 def test_segments_fill_the_gpu_where_rows_do_not():
     def cut_at(heads, length, batch=1):
-        return segment_length(64, heads, 64, batch * length, length, 132)
+        laid = layout(2, 128, heads)
+        assert laid is not None
+        return segment_length(laid, heads, 64, batch * length, length, 132)
 
     assert cut_at(128, 2048, 8) == 2048
     few = cut_at(24, 65536)
     assert few % 64 == 0
-    assert 24 * 65536 / few <= 132 * BLOCKS
+    assert 24 / 2 * 65536 / few <= 132 * BLOCKS
     assert few * 3 <= 65536
     for length in (0, 1, 500):
         assert cut_at(24, length) == max(length, 1)
@@ -249,10 +306,15 @@ FAULTS = {
         "__syncthreads();  // the chunk and its weights",
         "// the chunk and its weights",
     ),
-    "columns are overwritten too early": (
-        "ssd_scan.cu",
-        "__syncwarp();  // the warp's columns are free",
+    "rows are written before they are whole": (
+        "ssd_scan_tiles.cuh",
+        "__syncwarp();  // whole rows are there",
         "",
+    ),
+    "two heads have the scores of one": (
+        "ssd_scan.cu",
+        "desk.scores + which * ROWS",
+        "desk.scores + 0 * ROWS",
     ),
     "later tokens are seen": (
         "ssd_scan_tiles.cuh",
@@ -266,25 +328,24 @@ FAULTS = {
     ),
     "a segment forgets what its chunks before have decayed": (
         "ssd_scan_chunk.cuh",
-        "before + (carried.high",
-        "0.f * before + (carried.high",
-    ),
-    "pairs of columns are not swapped": (
-        "ssd_scan_tiles.cuh",
-        "odd ? one : low[i]",
-        "odd ? low[i] : one",
+        "pace.spent += ",
+        "pace.spent = ",
     ),
 }
 
 
-@pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_is_seen(fault, tmp_path, monkeypatch):
-    file, right, wrong = FAULTS[fault]
+def put(monkeypatch, folder, file, right, wrong):
+    """Run kernels with something wrong instead of what is right, once in the file."""
     text = (KERNELS / file).read_text()
     assert text.count(right) == 1
-    _ = (tmp_path / file).write_text(text.replace(right, wrong))
-    faulty = replace(_mamba2_scan.SCAN, folder=tmp_path)
+    _ = (folder / file).write_text(text.replace(right, wrong))
+    faulty = replace(_mamba2_scan.SCAN, folder=folder)
     monkeypatch.setattr(_mamba2_scan, "SCAN", faulty)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_is_seen(fault, tmp_path, monkeypatch):
+    put(monkeypatch, tmp_path, *FAULTS[fault])
     cut(monkeypatch, 2)
     call = slow(length=300, headdim=64, state=16) | {"dt_limit": (0.1, 15.0)}
     seen = []
@@ -292,6 +353,12 @@ def test_a_fault_is_seen(fault, tmp_path, monkeypatch):
         with using(resident=2, seed=seed):
             seen.append(max(distances(call, "bfloat16")))
     assert not max(seen) < NEAR["bfloat16"]
+
+
+def test_what_spreads_is_seen(tmp_path, monkeypatch):
+    put(monkeypatch, tmp_path, "ssd_scan.cu", "values, infinite(h))", "values, false)")
+    found, expected = spoilt("bfloat16")
+    assert (found[0] != expected[0]).any()
 
 
 def test_faults_are_put_into_copies(tmp_path):
