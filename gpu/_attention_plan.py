@@ -10,6 +10,8 @@ import numpy as np
 
 # The sizes of a row of keys or values that kernels are compiled for.
 SIZES = (16, 64, 128, 256)
+# Bytes of what a block keeps for its end (Kept in attention.cu).
+KEPT = 40
 # Blocks of a step that a multiprocessor should have, so that its loads hide each other.
 BLOCKS = 4
 # Keys of a block of a step: so many that its start costs little, and that weights of
@@ -38,7 +40,7 @@ def shared_bytes(itemsize: int, size: int) -> int:
     held = itemsize == 2 and size < SIZES[-1]
     row, value = size + 8, size + (8 if itemsize == 2 else 4)
     numbers = (0 if held else queries * row) + keys * (row + value)
-    return itemsize * numbers + 4 * (queries // 16)
+    return itemsize * numbers + 4 * (queries // 16) + KEPT
 
 
 def blocks_of_queries(bounds: Sequence[int], queries: int) -> np.ndarray:

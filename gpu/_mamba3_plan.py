@@ -14,8 +14,8 @@ from ._rows import power_of_two
 # Threads of a block, and columns of headdim that it owns (mamba3_chunk.cuh).
 THREADS = 128
 WIDTH = 64
-# Words of addresses that a block keeps (mamba3_chunk.cuh).
-PLACES = 32
+# Words of addresses and sizes that a block keeps (mamba3_chunk.cuh).
+PLACES = 36
 # Blocks that a multiprocessor has registers for.
 BLOCKS = 2
 WORTHWHILE = 3

@@ -15,7 +15,9 @@
 // keys do: two places, of which one is read and the other filled.
 //
 // Infinite values and NaN on the diagonal are no factors of a product, which would bring
-// them to queries that do not see them: they are added at the end.
+// them to queries that do not see them: they are added at the end. A float that is split
+// in two parts has no infinity: where the outputs are not finite, all is done once more,
+// with such care in all blocks.
 //
 // Queries are rotated here, once; keys were (attention_cache.cu). A negative scale turns
 // the queries around (`direction`), so that the largest product is the largest score.
@@ -25,7 +27,7 @@
 // heads, valuedim). In a pack, `table` has for each block of queries: where its sequence
 // begins, where it begins itself and where it ends.
 // Shared memory: queries (QUERIES, KEY_STRIDE) unless HELD; keys (KEYS, KEY_STRIDE); values
-// (KEYS, VALUE_STRIDE); whether a warp has found what is infinite. Keys and values are
+// (KEYS, VALUE_STRIDE); what a warp has found that is infinite; Kept. Keys and values are
 // first the place of queries, and last that of outputs (QUERIES, VALUE_STRIDE).
 // Macros: IO (float, bf16, f16), PARTS (of a number in products: 2 for exact float, else
 // 1), SIZE (16, 64, 128, 256: headdim and valuedim, padded).
@@ -38,6 +40,12 @@
 struct Queries {
   long long batch, first, begin;
   int count;
+};
+
+// What is needed at the end again: until then registers have better use.
+struct Kept {
+  Queries queries;
+  long long diagonal;  // from which key on infinite values are no factors
 };
 
 // The last queries of all rows see most, and come first.
@@ -93,7 +101,8 @@ struct Rows {
         rows_in_state(held[HELD ? i : 0], p + 16 * i, KEY_STRIDE);
   }
 
-  // Products with a tile of keys. If MASKED, row r sees `seen` + r of them.
+  // Products with a tile of keys. If MASKED, row r sees `seen` + r of them, and infinity
+  // is as in a product of whole numbers.
   template <bool MASKED>
   __device__ __forceinline__ void score(float (&scores)[KEYS / 8][4], const IO* keys,
                                         int seen) const {
@@ -114,6 +123,7 @@ struct Rows {
       }
     }
     if (!MASKED) return;
+    if (SPLIT) mend(scores, p, keys);
     const int lane = threadIdx.x % 32, least = seen + lane / 4 - lane % 4 * 2;
 #pragma unroll
     for (int n = 0; n < KEYS / 8; ++n)
@@ -172,9 +182,11 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) attention_forward(
   IO* const keys = memory + (HELD ? 0 : QUERIES * KEY_STRIDE);
   IO* const values = keys + KEYS * KEY_STRIDE;
   int* const infinite = reinterpret_cast<int*>(values + KEYS * VALUE_STRIDE);
+  Kept* const kept = reinterpret_cast<Kept*>(infinite + QUERIES / 16);
   const int head = blockIdx.x % heads, group = head / (heads / kv_heads);
   const Queries own = find_queries(blockIdx.x / heads, table, batch, per_row, length);
   const int warp = threadIdx.x / 32;
+  if (threadIdx.x == 0) kept->queries = own;
 
   // The first query sees `before` keys and its own.
   const long long before = own.begin - own.first + cached, all = before + own.count;
@@ -184,17 +196,18 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) attention_forward(
                            static_cast<long long>(group) * headdim;
   const IO* const from_v = v + own.batch * v_batch + own.first * v_token +
                            static_cast<long long>(group) * valuedim;
-  const auto bring_keys = [&](long long at) {
+  const auto bring_keys = [&](auto masked, long long at) {
+    const bool whole = !decltype(masked)::value || whole_keys;
     const int rows = static_cast<int>(min(static_cast<long long>(KEYS), all - at));
     if (rows > 0)
-      bring<KEYS>(keys, KEY_STRIDE, from_k + at * k_token, k_token, rows, headdim,
-                  whole_keys != 0);
+      bring<KEYS>(keys, KEY_STRIDE, from_k + at * k_token, k_token, rows, headdim, whole);
     cp_async_commit();
   };
-  const auto bring_values = [&](long long at) {
+  const auto bring_values = [&](auto masked, long long at) {
+    const bool whole = !decltype(masked)::value || whole_values;
     const int rows = static_cast<int>(min(static_cast<long long>(KEYS), all - at));
     bring<KEYS>(values, VALUE_STRIDE, from_v + at * v_token, v_token, rows, valuedim,
-                whole_values != 0);
+                whole);
     cp_async_commit();
   };
 
@@ -209,23 +222,22 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) attention_forward(
   }
   const Rows rows(memory + 16 * warp * KEY_STRIDE);
   if (HELD) __syncthreads();  // the place of queries is free
-  bring_keys(0);
   Softmax softmax;
 
   const auto walk = [&](auto masked, long long at) {
     constexpr bool MASKED = decltype(masked)::value;
     // So many keys of the tile are seen by the first query of the warp.
-    const int seen =
-        MASKED ? static_cast<int>(before - at) + 1 + 16 * warp : KEYS;
+    const long long most = KEYS;
+    const int seen = MASKED ? static_cast<int>(min(before - at, most)) + 1 + 16 * warp : KEYS;
     const bool any = !MASKED || seen + 15 > 0;
     cp_async_wait<0>();
     __syncthreads();  // keys; the place of values is free
-    bring_values(at);
+    bring_values(masked, at);
     float scores[KEYS / 8][4] = {};
     if (any) rows.score<MASKED>(scores, keys, seen);
     cp_async_wait<0>();
     __syncthreads();  // values; the place of keys is free
-    bring_keys(at + KEYS);
+    bring_keys(masked, at + KEYS);
     if (MASKED) {
       const bool found = __any_sync(SSM_FULL, without_infinite(values));
       if (found && threadIdx.x % 32 == 0) infinite[warp] = 1;
@@ -235,25 +247,46 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) attention_forward(
     softmax.weigh(scores, steep);
     softmax.add<MASKED>(scores, values, seen);
   };
-  if (threadIdx.x % 32 == 0) infinite[warp] = 0;
-  long long at = 0;
+  // With care all blocks are as those on the diagonal, which take rows of any width, and
+  // numbers that are infinite.
+  bool careful = !whole_keys || !whole_values;
+  while (true) {
+    if (threadIdx.x % 32 == 0) infinite[warp] = 0;
+    bring_keys(Constant<true>(), 0);
+    long long at = 0;
+    if (!careful)
 #pragma unroll 1
-  for (; at + KEYS <= before + 1; at += KEYS) walk(Constant<false>(), at);
-  const long long diagonal = at;
+      for (; at + KEYS <= before + 1; at += KEYS) walk(Constant<false>(), at);
+    if (threadIdx.x == 0) kept->diagonal = at;
 #pragma unroll 1
-  for (; at < all; at += KEYS) walk(Constant<true>(), at);
+    for (; at < all; at += KEYS) walk(Constant<true>(), at);
+    if (!SPLIT || careful) break;
+    cp_async_wait<0>();
+    __syncthreads();  // nobody reads keys or values, or what was found
+    const bool finite = softmax.finite();
+    if (threadIdx.x % 32 == 0) infinite[warp] |= finite ? 0 : 2;
+    __syncthreads();  // whether all is finite
+    for (int i = 0; i < QUERIES / 16; ++i) careful |= infinite[i] & 2;
+    if (!careful) break;
+    __syncthreads();  // everybody knows
+    softmax = Softmax();
+  }
 
   cp_async_wait<0>();
   __syncthreads();  // nobody reads keys or values
   softmax.put(keys + 16 * warp * VALUE_STRIDE);
   __syncthreads();  // outputs
+  const Queries mine = kept->queries;
   int found = 0;
   for (int i = 0; i < QUERIES / 16; ++i) found |= infinite[i];
   if (found) {
-    add_infinite(keys, from_v, v_token, diagonal, before, own.count, valuedim);
+    const IO* const all_v = v + mine.batch * v_batch + mine.first * v_token +
+                            static_cast<long long>(group) * valuedim;
+    add_infinite(keys, all_v, v_token, kept->diagonal, mine.begin - mine.first + cached,
+                 mine.count, valuedim);
     __syncthreads();  // outputs with what is infinite
   }
   const long long step = static_cast<long long>(heads) * valuedim;
-  give(y + (own.batch * length + own.begin) * step + static_cast<long long>(head) * valuedim,
-       step, keys, own.count, valuedim, whole_outputs != 0);
+  give(y + (mine.batch * length + mine.begin) * step + static_cast<long long>(head) * valuedim,
+       step, keys, mine.count, valuedim, whole_outputs != 0);
 }

@@ -15,6 +15,8 @@ constexpr int KEY_STRIDE = SIZE + 8;
 constexpr int VALUE_STRIDE = SIZE + (WIDE ? 4 : 8);
 // Queries stay in registers as fragments where there is room for them.
 constexpr bool HELD = !WIDE && SIZE <= 128;
+// Numbers are split in two parts.
+constexpr bool SPLIT = WIDE && PARTS == 2;
 
 // Bring rows [0, rows) of `width` numbers, `step` elements apart; what is missing of MOST
 // rows of SIZE numbers becomes 0. Vectors are asynchronous.
@@ -80,6 +82,24 @@ __device__ __forceinline__ bool is_finite(float x) {
   return fabsf(x) < __uint_as_float(0x7f800000u);
 }
 
+// Scores that are NaN once more, number by number: infinity has no two parts.
+__device__ __forceinline__ void mend(float (&scores)[KEYS / 8][4], const IO* queries,
+                                     const IO* keys) {
+  const int lane = threadIdx.x % 32;
+#pragma unroll
+  for (int n = 0; n < KEYS / 8; ++n)
+#pragma unroll
+    for (int j = 0; j < 4; ++j) {
+      if (scores[n][j] == scores[n][j]) continue;
+      const IO* const query = queries + (lane / 4 + j / 2 * 8) * KEY_STRIDE;
+      const IO* const key = keys + (8 * n + lane % 4 * 2 + j % 2) * KEY_STRIDE;
+      float sum = 0.f;
+#pragma unroll 1
+      for (int i = 0; i < SIZE; ++i) sum = fmaf(to_float(query[i]), to_float(key[i]), sum);
+      scores[n][j] = sum;
+    }
+}
+
 // Values that are infinite or NaN become 0; returns whether there were any among those of
 // this thread. A weight of 0 would not hide them from the queries before them.
 __device__ __forceinline__ bool without_infinite(IO* values) {
@@ -109,7 +129,7 @@ struct Softmax {
   float total[2];           // of weights, of this lane's columns
 
   __device__ __forceinline__ Softmax() : sums{}, total{} {
-    for (int i = 0; i < 2; ++i) top[i] = __uint_as_float(0xff800000u), base[i] = 0.f;
+    for (int i = 0; i < 2; ++i) top[i] = base[i] = __uint_as_float(0xff800000u);
   }
 
   // Scores become weights. `steep` is positive, in units of log2.
@@ -125,8 +145,10 @@ struct Softmax {
       most = fmaxf(most, __shfl_xor_sync(SSM_FULL, most, 2));
       // Where all is masked so far there is nothing to subtract.
       const float next = most == __uint_as_float(0xff800000u) ? 0.f : most * steep;
-      shrink[i] = ex2(fmaf(top[i], steep, -next));
-      top[i] = most, base[i] = next;
+      // Of rounded exponents: exactly 1 where the largest score stays what it was, or
+      // what it lacks would add up from tile to tile.
+      shrink[i] = ex2(base[i] - next);
+      top[i] = most, base[i] = most * steep;
       float sum = 0.f;
 #pragma unroll
       for (int n = 0; n < KEYS / 8; ++n)
@@ -163,6 +185,16 @@ struct Softmax {
         multiply(sums[2 * n + 1], weights, b[1]);
       }
     }
+  }
+
+  // Whether no row of the warp has found what is infinite or NaN.
+  __device__ __forceinline__ bool finite() const {
+    float none = 0.f * (total[0] + total[1]);  // or NaN
+#pragma unroll
+    for (int n = 0; n < SIZE / 8; ++n)
+#pragma unroll
+      for (int j = 0; j < 4; ++j) none += 0.f * sums[n][j];
+    return __all_sync(SSM_FULL, none == 0.f);
   }
 
   // The mean: rows of the warp, in shared memory.

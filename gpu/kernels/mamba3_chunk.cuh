@@ -1,6 +1,5 @@
 // The prologue of the scan of Mamba-3 (mamba3_scan.cu, which explains it): a chunk from
-// global to shared memory, its weights, its angles, and keys and queries in their place,
-// with bias, rotated.
+// global to shared memory, its weights, and its angles.
 #pragma once
 #include "products.cuh"
 #include "mamba3_turns.cuh"
@@ -26,6 +25,9 @@ struct Places {
   float* raw;
   // States after the sequence, and of the segment where there is no output.
   float *angle, *ssm, *k, *v, *span;
+  // Units are two neighbouring pairs: those with a pair that turns, then the others, on
+  // 2^log lanes each.
+  int turned, turned_log, others, others_log;
 };
 constexpr int PLACES = sizeof(Places) / 4;  // in words
 static_assert(PLACES % 4 == 0, "what follows is aligned");
@@ -84,9 +86,6 @@ struct Sizes {
   int size, pairs;       // of the state, and how many of its pairs are turned
   int width;             // of the block's part of headdim
   int shift;             // 2^shift tokens are a group in the sums of turns
-  // Units are two neighbouring pairs: those with a pair that turns, then the others, on
-  // 2^log lanes each.
-  int turned, turned_log, others, others_log;
   bool whole_keys, whole_values, whole_angles;  // rows are vectors of 16 bytes
 };
 
@@ -106,12 +105,20 @@ __device__ __forceinline__ void bring(IO* to, int stride, const Source& from, in
     const int first = static_cast<int>(threadIdx.x) / vectors;
     const int at = (threadIdx.x - first * vectors) * PER;
     if (first >= step) return;
-#pragma unroll 1
-    for (int row = first; row < most; row += step) {
-      IO* const slot = to + row * stride + at;
-      if (row < rows && at < width) cp_async16(slot, from.p + row * from.step + at);
-      else *reinterpret_cast<uint4*>(slot) = make_uint4(0, 0, 0, 0);
+    IO* slot = to + first * stride + at;
+    const IO* p = from.p + first * from.step + at;
+    if (rows == most && width == padded) {
+#pragma unroll (OUTPUT ? 4 : 2)
+      for (int row = first; row < most;
+           row += step, slot += step * stride, p += step * from.step)
+        cp_async16(slot, p);
+      return;
     }
+#pragma unroll 1
+    for (int row = first; row < most;
+         row += step, slot += step * stride, p += step * from.step)
+      if (row < rows && at < width) cp_async16(slot, p);
+      else *reinterpret_cast<uint4*>(slot) = make_uint4(0, 0, 0, 0);
   } else {
 #pragma unroll 1
     for (int i = threadIdx.x; i < most * padded; i += THREADS) {
@@ -127,18 +134,28 @@ __device__ __forceinline__ void bring(IO* to, int stride, const Source& from, in
 // elements apart.
 __device__ __forceinline__ void bring_ranks(IO* to, const Desk& desk, const Source& from,
                                             int rank, int tokens, const Sizes& n) {
-  constexpr int PER = per_vector<IO>(), VECTORS = STATE / PER;
+  constexpr int PER = per_vector<IO>(), VECTORS = STATE / PER, STEP = THREADS / VECTORS;
   // t from.step + r rank, where the row is t ranks + r.
   const int step = from.step - n.ranks * rank;
   if (n.whole_keys) {
-    const int at = threadIdx.x % VECTORS * PER;
+    const int first = threadIdx.x / VECTORS, at = threadIdx.x % VECTORS * PER;
+    IO* const slot = to + first * KEY_STRIDE + at;
+    const IO* const p = from.p + first * rank + at;
+    const int* const token = desk.token + first;
+    if (tokens * n.ranks == ROWS && n.size == STATE) {
+#pragma unroll (OUTPUT ? ROWS / STEP : 2)
+      for (int row = 0; row < ROWS; row += STEP)
+        cp_async16(slot + row * KEY_STRIDE, p + token[row] * step + row * rank);
+      return;
+    }
     const bool there = at < n.size;
 #pragma unroll 2
-    for (int row = threadIdx.x / VECTORS; row < ROWS; row += THREADS / VECTORS) {
-      const int t = desk.token[row];
-      IO* const slot = to + row * KEY_STRIDE + at;
-      if (there && t < tokens) cp_async16(slot, from.p + t * step + row * rank + at);
-      else *reinterpret_cast<uint4*>(slot) = make_uint4(0, 0, 0, 0);
+    for (int row = 0; row < ROWS; row += STEP) {
+      const int t = token[row];
+      if (there && t < tokens)
+        cp_async16(slot + row * KEY_STRIDE, p + t * step + row * rank);
+      else
+        *reinterpret_cast<uint4*>(slot + row * KEY_STRIDE) = make_uint4(0, 0, 0, 0);
     }
   } else {
 #pragma unroll 1
@@ -248,153 +265,3 @@ struct Turner {
     }
   }
 };
-
-// How pairs lie in a row: neighbours; halves apart, whose rows begin at words or not.
-enum Pairing { PAIRWISE, HALVED, HALVED_ODD };
-
-// Two neighbouring pairs of coordinates of a row, from pair 2 `unit` on.
-template <Pairing PAIRING>
-struct Pairs {
-  float first[2], second[2];
-
-  template <class T>
-  __device__ __forceinline__ void take(const T* row, int unit, int half) {
-    if constexpr (PAIRING == PAIRWISE) {
-      float x[4];
-      load<4>(x, row + 4 * unit);
-      first[0] = x[0], second[0] = x[1], first[1] = x[2], second[1] = x[3];
-    } else if constexpr (PAIRING == HALVED) {
-      load<2>(first, row + 2 * unit);
-      load<2>(second, row + half + 2 * unit);
-    } else {
-      load_some<2>(first, row + 2 * unit, half - 2 * unit);
-      load_some<2>(second, row + half + 2 * unit, half - 2 * unit);
-    }
-  }
-
-  __device__ __forceinline__ void put(IO* row, int unit, int half) const {
-    if constexpr (PAIRING == PAIRWISE) {
-      const float x[4] = {first[0], second[0], first[1], second[1]};
-      store<4>(row + 4 * unit, x);
-    } else if constexpr (PAIRING == HALVED) {
-      store<2>(row + 2 * unit, first);
-      store<2>(row + half + 2 * unit, second);
-    } else {
-      store_some<2>(row + 2 * unit, first, half - 2 * unit);
-      store_some<2>(row + half + 2 * unit, second, half - 2 * unit);
-    }
-  }
-
-  __device__ __forceinline__ void add(const Pairs& other) {
-#pragma unroll
-    for (int k = 0; k < 2; ++k)
-      first[k] += other.first[k], second[k] += other.second[k];
-  }
-
-  // As `put`, to a row that begins anywhere.
-  __device__ __forceinline__ void keep(float* row, int unit, int half) const {
-#pragma unroll
-    for (int k = 0; k < 2; ++k) {
-      const int i = 2 * unit + k;
-      if (i >= half) continue;
-      row[PAIRING == PAIRWISE ? 2 * i : i] = first[k];
-      row[PAIRING == PAIRWISE ? 2 * i + 1 : i + half] = second[k];
-    }
-  }
-};
-
-// The sines of the pairs of a unit.
-struct Rotation {
-  float sine[2] = {0.f, 0.f}, cosine[2] = {1.f, 1.f};
-
-  __device__ __forceinline__ void turn(const Desk& desk, int t, int unit,
-                                       const Sizes& n) {
-    const float* const theta = desk.theta + t * n.pairs + 2 * unit;
-    const float* const base = desk.base + (t >> n.shift) * n.pairs + 2 * unit;
-    sincos_turns(theta[0] + base[0], sine[0], cosine[0]);
-    if (2 * unit + 1 < n.pairs) sincos_turns(theta[1] + base[1], sine[1], cosine[1]);
-  }
-
-  template <Pairing PAIRING>
-  __device__ __forceinline__ void operator()(Pairs<PAIRING>& x) const {
-#pragma unroll
-    for (int k = 0; k < 2; ++k) {
-      const float a = x.first[k], b = x.second[k];
-      x.first[k] = a * cosine[k] - b * sine[k];
-      x.second[k] = a * sine[k] + b * cosine[k];
-    }
-  }
-};
-
-// Add the bias to a unit of the keys, and queries, of a token, and turn it.
-template <Pairing PAIRING, bool QUERIES, bool TURNED>
-__device__ __forceinline__ void rotate_unit(const Desk& desk, int t, int unit,
-                                            const Sizes& n) {
-  const int half = n.size / 2;
-  Rotation rotation;
-  if (TURNED) rotation.turn(desk, t, unit, n);
-  IO* row = desk.keys + t * n.ranks * KEY_STRIDE;
-  const float *bias = desk.bias, *const end = bias + 2 * n.ranks * STATE;
-#pragma unroll 1
-  for (; bias < end; row += KEY_STRIDE, bias += 2 * STATE) {
-#pragma unroll
-    for (int queries = 0; queries <= QUERIES; ++queries) {
-      Pairs<PAIRING> x, b;
-      x.take(row + queries * ROWS * KEY_STRIDE, unit, half);
-      b.take(bias + queries * STATE, unit, half);
-      x.add(b);
-      if (TURNED) rotation(x);
-      x.put(row + queries * ROWS * KEY_STRIDE, unit, half);
-    }
-  }
-}
-
-// Where the keys of the last token go to: (ranks, size), ranks `plane` apart; null if
-// nowhere.
-struct Kept {
-  float* k;
-  int plane;
-};
-
-// The keys of token t as `rotate` leaves them, but not rounded.
-template <Pairing PAIRING>
-__device__ __forceinline__ void keep_keys(const Desk& desk, int t, const Kept& kept,
-                                          const Sizes& n) {
-  const int units = (n.size + 3) / 4;
-#pragma unroll 1
-  for (int i = threadIdx.x; i < n.ranks * units; i += THREADS) {
-    const int r = i / units, unit = i - r * units;
-    Rotation rotation;
-    if (2 * unit < n.pairs) rotation.turn(desk, t, unit, n);
-    Pairs<PAIRING> x, b;
-    x.take(desk.keys + (t * n.ranks + r) * KEY_STRIDE, unit, n.size / 2);
-    b.take(desk.bias + 2 * r * STATE, unit, n.size / 2);
-    x.add(b);
-    rotation(x);
-    x.keep(kept.k + r * kept.plane, unit, n.size / 2);
-  }
-}
-
-// `count` units from `first` on, of all tokens, on 2^log lanes.
-template <Pairing PAIRING, bool QUERIES, bool TURNED>
-__device__ __forceinline__ void rotate_units(const Desk& desk, int tokens, int first,
-                                             int count, int log, const Sizes& n) {
-  const int lane = threadIdx.x & ((1 << log) - 1);
-  if (lane >= count) return;
-#pragma unroll 1
-  for (int t = threadIdx.x >> log; t < tokens; t += THREADS >> log)
-    rotate_unit<PAIRING, QUERIES, TURNED>(desk, t, first + lane, n);
-}
-
-// Bring keys, and queries, into their place.
-template <Pairing PAIRING, bool QUERIES>
-__device__ __forceinline__ void rotate(const Desk& desk, int tokens, const Kept& kept,
-                                       const Sizes& n) {
-  if (kept.k) {
-    keep_keys<PAIRING>(desk, tokens - 1, kept, n);
-    __syncthreads();  // they have been read
-  }
-  rotate_units<PAIRING, QUERIES, true>(desk, tokens, 0, n.turned, n.turned_log, n);
-  rotate_units<PAIRING, QUERIES, false>(desk, tokens, n.turned, n.others, n.others_log,
-                                        n);
-}

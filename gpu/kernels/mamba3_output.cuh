@@ -21,11 +21,20 @@ __device__ __forceinline__ void lay_out(const Tile& y, const Desk& desk) {
 
 // What becomes of y; what is null is left out.
 struct Output {
-  bool skipped, normed, gated;
+  bool skipped, gated;
   float D, eps;
   int heads, headdim;
 
-  // y + D v of four columns of a row.
+  // D x of four columns of a token.
+  __device__ __forceinline__ void skip(float (&x)[4], const Desk& desk, int t,
+                                       int p) const {
+    if (!skipped) return;
+    load<4>(x, desk.x + t * VALUE_STRIDE + p);
+#pragma unroll
+    for (int k = 0; k < 4; ++k) x[k] *= D;
+  }
+
+  // y + D v of four columns of a row, from D x.
   __device__ __forceinline__ void take(float (&y)[4], const Desk& desk, int row, int r,
                                        int p, const float (&x)[4]) const {
     load<4>(y, desk.out + row * OUT_STRIDE + p);
@@ -33,7 +42,7 @@ struct Output {
     float factor[4];
     load<4>(factor, desk.mix_x + r * WIDTH + p);
 #pragma unroll
-    for (int k = 0; k < 4; ++k) y[k] = fmaf(D, x[k] * factor[k], y[k]);
+    for (int k = 0; k < 4; ++k) y[k] = fmaf(x[k], factor[k], y[k]);
   }
 
   // What the norm multiplies each row with: 16 lanes for a row, in place of its decay.
@@ -45,7 +54,7 @@ struct Output {
       const int own = base + static_cast<int>(threadIdx.x) / 16, row = min(own, rows - 1);
       const int t = desk.token[row];
       float x[4], v[4], square = 0.f;
-      load<4>(x, desk.x + t * VALUE_STRIDE + p);
+      skip(x, desk, t, p);
       take(v, desk, row, row - t * n.ranks, p, x);
 #pragma unroll
       for (int k = 0; k < 4; ++k) square += p + k < n.width ? v[k] * v[k] : 0.f;
@@ -54,8 +63,41 @@ struct Output {
     }
   }
 
+  // As `finish`, of one rank without weights and norm, and rows of whole vectors.
+  __device__ __forceinline__ void finish_bare(const Desk& desk, int at, int tokens,
+                                               const Sizes& n) const {
+    const int p = threadIdx.x % 16 * 4, first = threadIdx.x / 16;
+    if (p >= n.width) return;
+    constexpr int STEP = THREADS / 16;
+    const int token = heads * headdim;
+    const float* out = desk.out + first * OUT_STRIDE + p;
+    const IO* x = desk.x + first * VALUE_STRIDE + p;
+    const int to_gate = desk.z - desk.x;
+    IO* to = desk.places->y + static_cast<long long>(at) * token + p + first * token;
+#pragma unroll 2
+    for (int t = first; t < tokens; t += STEP) {
+      float y[4];
+      load<4>(y, out);
+      if (skipped) {
+        float v[4];
+        load<4>(v, x);
+#pragma unroll
+        for (int k = 0; k < 4; ++k) y[k] = fmaf(D, v[k], y[k]);
+      }
+      if (gated) {
+        float gate[4];
+        load<4>(gate, x + to_gate);
+#pragma unroll
+        for (int k = 0; k < 4; ++k) y[k] *= silu(gate[k]);
+      }
+      store<4>(to, y);
+      out += STEP * OUT_STRIDE, x += STEP * VALUE_STRIDE, to += STEP * token;
+    }
+  }
+
   // Norm, gate and sum over the ranks of the tokens of a chunk, which begins at token `at`
   // of the segment. A thread has four columns of every eighth token.
+  template <bool NORMED>
   __device__ __forceinline__ void finish(const Desk& desk, int at, int tokens,
                                          const Sizes& n) const {
     const int p = threadIdx.x % 16 * 4, first = threadIdx.x / 16, token = heads * headdim;
@@ -64,14 +106,14 @@ struct Output {
 #pragma unroll 1
     for (int t = first; t < tokens; t += THREADS / 16) {
       float x[4], gate[4], total[4] = {};
-      load<4>(x, desk.x + t * VALUE_STRIDE + p);
+      skip(x, desk, t, p);
       if (gated) load<4>(gate, desk.z + t * VALUE_STRIDE + p);
 #pragma unroll 1
       for (int r = 0; r < n.ranks; ++r) {
         const int row = t * n.ranks + r;
         float v[4], factor[4];
         take(v, desk, row, r, p, x);
-        if (normed) normalise(desk.places->norm_weight + p, v, desk.row_decay[row], p, n);
+        if (NORMED) normalise(desk.places->norm_weight + p, v, desk.row_decay[row], p, n);
         if (gated) {
           load<4>(factor, desk.mix_z + r * WIDTH + p);
 #pragma unroll
@@ -103,7 +145,7 @@ struct Output {
     for (int row = threadIdx.x / 16; row < tokens * n.ranks; row += THREADS / 16) {
       const int t = desk.token[row], r = row - t * n.ranks;
       float x[4], v[4];
-      load<4>(x, desk.x + t * VALUE_STRIDE + p);
+      skip(x, desk, t, p);
       take(v, desk, row, r, p, x);
       store_some<4>(to + t * token + r * headdim, v, n.width - p);
     }

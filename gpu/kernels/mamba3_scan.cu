@@ -131,16 +131,13 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) mamba3_scan(
                 pairs,
                 min(WIDTH, headdim - column),
                 shift,
-                turned_units,
-                log_up(turned_units),
-                other_units,
-                log_up(other_units),
                 whole_keys != 0,
                 whole_values != 0,
                 whole_angles != 0};
   Desk desk(memory, ranks, n.tokens, pairs);
   const bool plain = ranks == 1 && !mimo_x;  // values are x itself
   if (plain) desk.values = desk.x;
+  const bool bare = plain && !mimo_z && !mimo_o && !norm_weight && n.whole_values;
   const bool own = 16 * warp < n.width, first = s.first, last = s.last;
   int left = static_cast<int>(s.end - s.begin);
 
@@ -175,7 +172,11 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) mamba3_scan(
                     OUTPUT ? next_ssm + state * size : starts + place * size,
                     next_k + key,
                     next_v + state,
-                    past(spans, s.index * heads + head)};
+                    past(spans, s.index * heads + head),
+                    turned_units,
+                    log_up(turned_units),
+                    other_units,
+                    log_up(other_units)};
   }
   for (int i = tid; i < ROWS; i += THREADS) desk.token[i] = i / ranks;
   for (int i = 0; i < 2; ++i)
@@ -205,7 +206,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) mamba3_scan(
     else if (angle) turner.carry = to_turns(angle[row * pairs + turner.angle]);
   }
 
-  const Output output{D != nullptr, norm_weight != nullptr, z != nullptr,
+  const Output output{D != nullptr, z != nullptr,
                       D ? D[head] : 0.f, eps, heads, headdim};
   // The chunk that has been brought, none at first, and the one that comes.
   int at = 0, tokens = 0, coming;
@@ -241,7 +242,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) mamba3_scan(
       if (OUTPUT) {
         Tile scores = {};
         query(out, scores, h, desk, warp % ROW_TILES);
-        if (warp < ROW_TILES) share(scores, desk, warp);
+        if (warp < ROW_TILES) share(scores, desk, warp, 16 % ranks != 0);
         decay(out, desk);
       }
       if (!plain) bring_values(desk, tokens, n);
@@ -260,11 +261,12 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) mamba3_scan(
                        tid <= n.tokens && tid < left + !last);
     }
     if (tokens) {
+      if (own) advance(h, desk);
       if (OUTPUT && own) {
-        if (16 % ranks) add_scored<true>(out, desk);
+        if (overflown(h)) add_seen(out, desk);
+        else if (16 % ranks) add_scored<true>(out, desk);
         else add_scored<false>(out, desk);
       }
-      if (own) advance(h, desk);
       __syncthreads();  // keys, scores and values are free
     }
     if (coming) {
@@ -279,7 +281,9 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) mamba3_scan(
         __syncthreads();  // the scale of every row
       }
       if (raw) output.give_raw(desk, at, tokens, n);
-      else output.finish(desk, at, tokens, n);
+      else if (bare) output.finish_bare(desk, at, tokens, n);
+      else if (norm_weight) output.finish<true>(desk, at, tokens, n);
+      else output.finish<false>(desk, at, tokens, n);
     }
     at = next, left -= coming, tokens = coming;
   } while (tokens);

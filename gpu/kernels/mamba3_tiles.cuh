@@ -1,7 +1,7 @@
 // The products of the scan of Mamba-3 (mamba3_scan.cu, which explains them), on a chunk
 // that lies in shared memory.
 #pragma once
-#include "mamba3_chunk.cuh"
+#include "mamba3_rotation.cuh"
 
 constexpr int STEPS = STATE / 16;   // of a sum over states
 
@@ -32,13 +32,15 @@ __device__ __forceinline__ void query(Tile& y, Tile& scores, const State& h,
   }
 }
 
-// A row or a column of S: its token, and sums of log decays up to it.
+// A row or a column of S: its token, and the sum of log decays up to it. What the sum
+// lacks is below the digits of bf16 and f16.
 struct Place {
   int token;
   float total, rest;
 
   __device__ __forceinline__ Place(const Desk& desk, int row)
-      : token(desk.token[row]), total(desk.row_total[row]), rest(desk.row_rest[row]) {}
+      : token(desk.token[row]), total(desk.row_total[row]),
+        rest(WIDE ? desk.row_rest[row] : 0.f) {}
 };
 
 struct Column : Place {
@@ -47,35 +49,56 @@ struct Column : Place {
   __device__ __forceinline__ Column(const Desk& desk, int row)
       : Place(desk, row), weight(desk.row_weight[row]), now(desk.row_now[row]) {}
 
-  // The weight of this token's key for a query.
+  // The weight of this token's key for a query of a later one.
+  __device__ __forceinline__ float later(float score, const Place& query) const {
+    float apart = query.total - total;
+    if (WIDE) apart += query.rest - rest;
+    return score * (weight * ex2(apart));
+  }
+  // For any query.
   __device__ __forceinline__ float weigh(float score, const Place& query) const {
-    const float apart = (query.total - total) + (query.rest - rest);
-    const float later = weight * ex2(apart);
-    const float weighed = score * (query.token == token ? now : later);
+    const float weighed = query.token == token ? score * now : later(score, query);
     return query.token < token ? 0.f : weighed;
   }
 };
 
-// Weigh a tile of columns of scores, and lay it where all warps find it.
-__device__ __forceinline__ void share(const Tile& scores, const Desk& desk,
-                                      int column) {
+// Weigh 16 rows of a tile of columns of scores, and lay them where all warps find them.
+// If LATER, all rows are of later tokens than the columns.
+template <bool LATER>
+__device__ __forceinline__ void share_rows(const float (&scores)[2][4],
+                                           const Column (&columns)[2][2],
+                                           const Desk& desk, int row, int column) {
+#pragma unroll
+  for (int lower = 0; lower < 2; ++lower) {
+    const int at = row + 8 * lower;
+    const Place query(desk, at);
+#pragma unroll
+    for (int k = 0; k < 2; ++k) {
+      float pair[2];
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+        const float score = scores[k][2 * lower + i];
+        const Column& key = columns[k][i];
+        pair[i] = LATER ? key.later(score, query) : key.weigh(score, query);
+      }
+      store<2>(desk.scores + at * SCORE_STRIDE + column + 8 * k, pair);
+    }
+  }
+}
+
+// The same for a tile of columns. Tiles above the diagonal are 0, and nobody reads them,
+// unless the ranks of a token straddle it.
+__device__ __forceinline__ void share(const Tile& scores, const Desk& desk, int column,
+                                      bool straddling) {
   const int g = threadIdx.x % 32 / 4, first = 16 * column + threadIdx.x % 4 * 2;
   const Column columns[2][2] = {{Column(desk, first), Column(desk, first + 1)},
                                 {Column(desk, first + 8), Column(desk, first + 9)}};
 #pragma unroll
   for (int m = 0; m < ROW_TILES; ++m) {
-#pragma unroll
-    for (int lower = 0; lower < 2; ++lower) {
-      const int at = 16 * m + 8 * lower + g;
-      const Place row(desk, at);
-#pragma unroll
-      for (int k = 0; k < 2; ++k) {
-        const float(&s)[4] = scores[m][k];
-        const float pair[2] = {columns[k][0].weigh(s[2 * lower], row),
-                               columns[k][1].weigh(s[2 * lower + 1], row)};
-        store<2>(desk.scores + at * SCORE_STRIDE + first + 8 * k, pair);
-      }
-    }
+    if (m > column && !straddling)
+      share_rows<true>(scores[m], columns, desk, 16 * m + g, first);
+    else if (m == column || straddling)
+      share_rows<false>(scores[m], columns, desk, 16 * m + g, first);
   }
 }
 
@@ -93,19 +116,60 @@ __device__ __forceinline__ void decay(Tile& y, const Desk& desk) {
 // v of every row.
 __device__ __forceinline__ void bring_values(const Desk& desk, int tokens,
                                              const Sizes& n) {
-#pragma unroll 2
-  for (int i = threadIdx.x; i < ROWS * (WIDTH / 4); i += THREADS) {
-    const int row = i / (WIDTH / 4), p = i % (WIDTH / 4) * 4;
-    const int t = desk.token[row], r = row - t * n.ranks;
+  constexpr int LANES = WIDTH / 4;
+  const int first = threadIdx.x / LANES, p = threadIdx.x % LANES * 4;
+  const IO* const x = desk.x + p;
+  const float* const mix = desk.mix_x + p;
+  IO* const to = desk.values + first * VALUE_STRIDE + p;
+#pragma unroll 4
+  for (int i = 0; i < ROWS; i += THREADS / LANES) {
+    const int t = desk.token[first + i], r = first + i - t * n.ranks;
     float v[4] = {}, factor[4];
     if (t < tokens) {
-      load<4>(v, desk.x + t * VALUE_STRIDE + p);
-      load<4>(factor, desk.mix_x + r * WIDTH + p);
+      load<4>(v, x + t * VALUE_STRIDE);
+      load<4>(factor, mix + r * WIDTH);
 #pragma unroll
       for (int k = 0; k < 4; ++k) v[k] *= factor[k];
     }
-    store<4>(desk.values + row * VALUE_STRIDE + p, v);
+    store<4>(to + i * VALUE_STRIDE, v);
   }
+}
+
+// y += S v where v may be infinite or NaN: no factors of a product, which would bring
+// them to the tokens before them.
+__device__ __forceinline__ void add_seen(Tile& y, const Desk& desk) {
+  const int g = threadIdx.x % 32 / 4, own = threadIdx.x / 32 * 16 + threadIdx.x % 4 * 2;
+#pragma unroll 1
+  for (int s = 0; s < ROWS; ++s) {
+    const int token = desk.token[s];
+    float v[2][2];
+#pragma unroll
+    for (int k = 0; k < 2; ++k)
+#pragma unroll
+      for (int i = 0; i < 2; ++i)
+        v[k][i] = to_float(desk.values[s * VALUE_STRIDE + own + 8 * k + i]);
+#pragma unroll
+    for (int m = 0; m < ROW_TILES; ++m)
+#pragma unroll
+      for (int lower = 0; lower < 2; ++lower) {
+        const int row = 16 * m + 8 * lower + g;
+        if (desk.token[row] < token) continue;
+        const float score = to_float(desk.scores[row * SCORE_STRIDE + s]);
+#pragma unroll
+        for (int k = 0; k < 2; ++k)
+#pragma unroll
+          for (int i = 0; i < 2; ++i)
+            y[m][k][2 * lower + i] = fmaf(score, v[k][i], y[m][k][2 * lower + i]);
+      }
+  }
+}
+
+// Whether a state is infinite or NaN, in some of its columns: so it is after a chunk with
+// such values.
+__device__ __forceinline__ bool overflown(const State& h) {
+  const float inf = __uint_as_float(0x7f800000u);
+  const bool finite = fabsf(h[0][0]) < inf && fabsf(h[0][2]) < inf;
+  return __any_sync(SSM_FULL, !finite);
 }
 
 // y += S v. Tiles above the diagonal are 0, unless the ranks of a token straddle it.

@@ -29,9 +29,14 @@ struct Fragment {
   unsigned high[HALVES][WORDS], low[HALVES][WORDS];
 
   // Number `i` of half `half`, in float.
+  // to_tf32 by hand where two parts are kept: some NaN become 0, but not in their rest.
   __device__ __forceinline__ void set(int half, int i, float x) {
-    high[half][i] = to_tf32(x);
-    if (PARTS == 2) low[half][i] = to_tf32(x - __uint_as_float(high[half][i]));
+    if (PARTS == 2) {
+      high[half][i] = (__float_as_uint(x) + 0x1000u) & 0xffffe000u;
+      low[half][i] = to_tf32(x - __uint_as_float(high[half][i]));
+    } else {
+      high[half][i] = to_tf32(x);
+    }
   }
   __device__ __forceinline__ float get(int half, int i) const {
     const float x = __uint_as_float(high[half][i]);

@@ -24,6 +24,8 @@ from support.attention_inputs import attention_inputs, cache
 
 from ssmref.conformance import precision as judged
 from ssmref.conformance.verdict import FAILED, PASSED
+from ssmref.golden.attention import AttentionState
+from ssmref.golden.attention import attention as golden_attention
 
 ATTENTION = "attention.attention"
 STEP = "attention.attention_step"
@@ -157,15 +159,39 @@ def test_sequences_of_a_pack_are_as_by_themselves(dtype):
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("name", ["k", "v"])
 @each_dtype
-def test_nobody_before_it_sees_what_is_infinite(name, value, dtype):
-    made = call(100, cached=20)
-    clean = result(made, dtype)
-    for token in (0, 37, 64, 99):
-        y = result(with_value(made, name, token, value), dtype)
-        np.testing.assert_array_equal(y[:, :token], clean[:, :token])
-        if name == "v":
-            assert not np.isfinite(y[:, token:, :, 2]).any()
-            assert np.isfinite(np.delete(y, 2, axis=-1)).all()
+def test_what_is_not_finite_is_seen_as_by_golden(name, value, dtype):
+    # Rows of 5 are no vectors of 16 bytes. The first block of keys is off the diagonal.
+    for valuedim, tokens in ((8, (0, 99)), (5, (37,))):
+        made = call(100, cached=70, valuedim=valuedim)
+        clean = result(made, dtype)
+        for token in tokens:
+            spoilt = with_value(made, name, token, value)
+            y, expected = result(spoilt, dtype), golden_result(spoilt, dtype)
+            np.testing.assert_array_equal(y[:, :token], clean[:, :token])
+            odd = ~np.isfinite(expected)
+            assert odd.any() or value < 0
+            np.testing.assert_array_equal(y[odd], expected[odd])
+            assert np.isfinite(y[~odd]).all()
+
+
+def golden_result(made, dtype):
+    """Return golden's y, in the precision of `result`, from the same numbers."""
+    exact = judged.rounded(rounded_to(made, dtype), np.dtype(np.float64))
+    with np.errstate(all="ignore"):
+        return golden_attention(**exact)[0].astype(np.float32)
+
+
+def test_equal_scores_do_not_drift():
+    # Rounding the largest score must not shrink early tiles: 640 times, here.
+    rng = np.random.default_rng(0)
+    cached = 40959
+    k, v = np.ones((1, cached, 1, 16)), rng.standard_normal((1, cached, 1, 4))
+    v[:, : cached // 2] += 1
+    one = {"q": np.full((1, 1, 1, 16), 3.3 / 4), "k": k[:, :1], "v": v[:, :1]}
+    found = verdict_on(
+        ours(ATTENTION), ATTENTION, one | {"initial_state": AttentionState(k, v)}
+    )
+    assert found.ratio < 8
 
 
 def with_value(made, name, token, value):
@@ -205,7 +231,7 @@ def test_heads_that_are_too_wide_are_refused(sizes, name, monkeypatch):
             ours(op)(**rounded_to(made, "float32"))
 
 
-@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("threads", [1, 2])
 @each_dtype
 def test_order_of_threads_and_blocks_changes_nothing(threads, dtype):
     made = on_device(ATTENTION, call(130, headdim=32, valuedim=32), dtype)

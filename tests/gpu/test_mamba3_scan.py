@@ -1,6 +1,7 @@
 """Mamba-3 over time on the GPU: tiles, ranks, segments that the cases have not."""
 
 from dataclasses import replace
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from types import SimpleNamespace
@@ -137,6 +138,14 @@ def test_ranks(ranks):
         assert_right(MIMO, call)
 
 
+@pytest.mark.parametrize("only", ["mimo_x", "mimo_z", "mimo_o"])
+def test_one_rank_has_weights_too(only):
+    call = mimo(1, batch=1, length=20, headdim=8, state=6, angles=3)
+    rest = ("mimo_x", "mimo_z", "mimo_o", "norm_weight")
+    call = {k: v for k, v in call.items() if k not in rest or k == only}
+    assert_right(MIMO, call, "bfloat16")
+
+
 @pytest.mark.parametrize("name", ["beyond-a-tile", "two-blocks", "odd-halves"])
 def test_sizes_of_ranks(name):
     assert_right(MIMO, mimo(3, batch=1, **SIZES[name]), "float16")
@@ -269,13 +278,59 @@ def test_a_nan_stays_in_its_head_and_row(name):
     assert not others.any()
 
 
-@pytest.mark.parametrize("name", ["dt", "A", "B", "C", "trap", "angles"])
-def test_a_nan_changes_nothing_before_it(name):
-    call = on_device(SISO, siso(batch=1, heads=1, length=40))
-    expected = device_op(SISO)(**call)[0].get()
-    call[name][0, 20] = np.nan
-    y = device_op(SISO)(**call)[0].get()
-    np.testing.assert_array_equal(y[:, :20], expected[:, :20])
+def spoilt(call, value):
+    """Return the call with one number of each row replaced by a value.
+
+    It comes to x, B and C at all places of a tile and next to it; NaN to all else.
+    """
+    names = ("x", "B", "C", "dt", "A", "trap", "angles")
+    places = [(n, value, t) for n in names[:3] for t in range(15, 33)]
+    places += [(n, np.nan, 21) for n in names[3:]]
+    call = {n: call[n][np.zeros(len(places), int)] for n in names}
+    for row, (name, number, token) in enumerate(places):
+        call[name][row, token].flat[-1] = number
+    return call
+
+
+# Of infinite numbers golden may have sums in which they cancel, to NaN.
+@pytest.mark.parametrize(
+    ("make", "value", "found_by"),
+    [
+        (siso, np.nan, np.isnan),
+        (siso, -np.inf, lambda x: ~np.isfinite(x)),
+        (partial(mimo, 3), np.nan, np.isnan),
+    ],
+)
+@each_dtype
+def test_what_is_not_finite_is_seen_as_by_golden(make, value, found_by, dtype):
+    seen, expected = not_finite(make, value, found_by, dtype)
+    assert expected[0].any()
+    for one, other in zip(seen, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_what_is_infinite_as_a_factor_is_seen(tmp_path, monkeypatch):
+    text = (KERNELS / "mamba3_scan.cu").read_text()
+    right = "if (overflown(h)) add_seen(out, desk);"
+    assert text.count(right) == 1
+    _ = (tmp_path / "mamba3_scan.cu").write_text(text.replace(right, "if (false) ;"))
+    scan = replace(_mamba3_scan.SCAN, folder=tmp_path)
+    monkeypatch.setattr(_mamba3_scan, "SCAN", scan)
+    seen, expected = not_finite(siso, np.nan, np.isnan, "bfloat16")
+    assert (seen[0] & ~expected[0]).any()
+    assert not (expected[0] & ~seen[0]).any()
+
+
+def not_finite(make, value, found_by, dtype):
+    """Return where outputs of ours and of golden are not finite."""
+    op = SISO if make is siso else MIMO
+    call = make(batch=1, length=40, heads=1, headdim=3, state=4, angles=1)
+    low = rounded(spoilt(call, value), dtype_of(dtype), per_token(OPS[op]))
+    found = numbers(device_op(op)(**{n: to_device(v) for n, v in low.items()}))
+    golden = implementation(OPS[op], "ssmref.golden")
+    with np.errstate(all="ignore"):
+        expected = numbers(golden(**rounded(low, np.dtype(np.float64))))
+    return [found_by(a) for a in found], [found_by(a) for a in expected]
 
 
 def test_a_reset_forgets_all():
@@ -352,8 +407,8 @@ FAULTS = {
     ),
     "a token counts for itself as for others": (
         "mamba3_tiles.cuh",
-        "query.token == token ? now",
-        "query.token == token ? weight",
+        "query.token == token ? score * now",
+        "query.token == token ? score * weight",
     ),
     "a fragment is transposed": (
         "products.cuh",
@@ -422,7 +477,7 @@ def test_the_official_kernel_gets_its_layouts(monkeypatch):
     offered = SimpleNamespace(mamba3_siso_combined=by_golden)
     monkeypatch.setattr(official, "_found", lambda _: offered)
     monkeypatch.setattr(official, "_tensor", tensor)
-    theirs = contenders.contenders(SISO)[-1]
+    theirs = contenders.contenders(SISO, np.dtype(np.float32))[-1]
     assert not theirs.name.startswith("ssmref")
     point = next(p for p in GRID["mamba3"] if p.workload.op == SISO)
     check = check_small(theirs, point.small_case(), np.dtype(np.float32))
