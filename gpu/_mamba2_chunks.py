@@ -2,23 +2,19 @@
 
 A block has 64 columns of headdim, of one head or of two that share B and C, and walks a
 sequence, chunk by chunk. Two heads take a third less work than one by one, and wherever
-their states have room in registers, blocks have two. Where sequences and heads are too
-few to fill the GPU, sequences are cut in segments that run side by side, at the cost of
-a pass that computes only what they add to the state: about half of the work. That pays
-where it brings at least `WORTHWHILE` times the blocks. None of the limits has been
-tuned on a GPU yet.
+their states have room in registers, blocks have two. The pass that computes only what
+segments add to the state is about half of the work.
 """
 
 from dataclasses import dataclass
+
+from . import _segments
 
 # Threads of a block, and columns of a head that it owns (ssd_scan_chunk.cuh).
 THREADS = 128
 WIDTH = 64
 # Arrays of which threads keep in shared memory where they are.
 TRACKS = 6
-# Blocks that a multiprocessor has registers for.
-BLOCKS = 2
-WORTHWHILE = 3
 # The sizes of a state that kernels are compiled for.
 STATES = (16, 64, 128, 256)
 # Of two heads there are registers for states of so many numbers, and for inputs of so
@@ -62,12 +58,8 @@ def layout(itemsize: int, size: int, per_group: int) -> Layout | None:
 def segment_length(
     laid: Layout, heads: int, headdim: int, tokens: int, longest: int, processors: int
 ) -> int:
-    """Return how long segments are: as long as the longest sequence where it is whole.
-
-    `tokens` are those of all sequences together.
-    """
-    whole = max(longest, 1)
-    per_segment = max(1, heads // laid.heads * -(-headdim // WIDTH))
-    wanted = max(1, processors * BLOCKS // per_segment)
-    length = laid.rows * max(LEAST_CHUNKS, -(-tokens // (wanted * laid.rows)))
-    return whole if whole < WORTHWHILE * length else length
+    """Return how long segments are; sequences of `tokens` in all, `longest` at most."""
+    blocks = heads // laid.heads * -(-headdim // WIDTH)
+    return _segments.segment_length(
+        blocks, laid.rows, LEAST_CHUNKS, tokens, longest, processors
+    )

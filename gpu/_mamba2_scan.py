@@ -5,13 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from ._arrays import aligned, ready
+from ._arrays import ready
 from ._cupy import cupy
 from ._launch import Budget, Program, product
-from ._mamba1_plan import packed_segments
 from ._mamba2_chunks import STATES, THREADS, WIDTH, Layout, layout, segment_length
-from ._mamba3_scan import CARRY, Segments
-from ._rows import flat, packed, processors
+from ._rows import flat, per_token, processors, steps_of, vectors
+from ._segments import Segments, carry_states, segments_of
 from ._types import FLOAT32, Array, word
 from .precision import parts
 
@@ -80,7 +79,7 @@ def scan(call: dict[str, Any]) -> tuple[Array, Array]:
     longest = length if bounds is None else int(np.diff(bounds).max(initial=0))
     sizes = heads, headdim, batch * length, longest
     cut = segment_length(x.laid, *sizes, processors())
-    segments = _segments(bounds, cut, batch, length)
+    segments = segments_of(bounds, cut, batch, length)
     _scan(x, segments, None if segments.whole else _starts(x, segments))
     return x.y, x.last
 
@@ -92,7 +91,7 @@ def _operands(call: dict[str, Any], rows: int) -> Operands:
     if laid is None:
         raise ValueError(f"B has {size} states; at most {STATES[-1]} are supported")
     return Operands(
-        tokens={name: _per_token(call[name]) for name in TOKENS},
+        tokens={name: per_token(call[name]) for name in TOKENS},
         A=flat(call["A"]),
         D=flat(D),
         dt_bias=flat(call["dt_bias"]),
@@ -106,35 +105,13 @@ def _operands(call: dict[str, Any], rows: int) -> Operands:
     )
 
 
-def _per_token(array: Array | None) -> Array | None:
-    """Return an array whose tokens are packed; batch and time may have any strides."""
-    return None if array is None else packed(array, array.ndim - 2)
-
-
-def _segments(bounds: list[int] | None, cut: int, batch: int, length: int) -> Segments:
-    if bounds is None:
-        per_row = max(1, -(-length // cut))
-        return Segments(cut, per_row * batch, per_row, batch)
-    table, first = packed_segments(bounds, cut)
-    on_device = cupy().asarray(table), cupy().asarray(first, np.int64)
-    return Segments(cut, len(table), 0, len(bounds) - 1, *on_device)
-
-
 def _starts(x: Operands, segments: Segments) -> Array:
     """Return the states that each segment starts from."""
     heads, headdim = x.sizes[2:]
     starts = cupy().empty((segments.count, heads, headdim, x.size), FLOAT32)
     spans = cupy().empty((segments.count, heads), FLOAT32)
     _scan(x, segments, starts, spans)
-    numbers = headdim * x.size
-    CARRY.kernel("mamba3_carry_states", IO=word(x.y))(
-        (-(-segments.rows * heads * numbers // THREADS),),
-        (THREADS,),
-        (
-            *(starts, spans, segments.first, segments.rows, segments.per_row),
-            *(heads, numbers),
-        ),
-    )
+    carry_states(segments, starts, spans)
     return starts
 
 
@@ -158,25 +135,15 @@ def _scan(
         (THREADS,),
         (
             *tokens.values(),
-            *(step for array in tokens.values() for step in _steps(array)),
+            *(step for array in tokens.values() for step in steps_of(array)),
             *(x.A, x.D, x.dt_bias, x.state, segments.table, starts, spans, x.y, x.last),
             *(length, segments.length, segments.per_row, heads, headdim),
             *(tokens["B"].shape[2], x.size, x.D_per_row, x.dt_softplus),
-            *(_vectors(tokens["B"], tokens["C"]), _vectors(tokens["x"], tokens["z"])),
+            *(
+                vectors(tokens["B"], tokens["C"]),
+                vectors(tokens["x"], tokens["z"]),
+            ),
             *x.dt_limit,
         ),
         shared=x.laid.shared(x.y.itemsize, gated=tokens["z"] is not None),
     )
-
-
-def _steps(array: Array | None) -> tuple[int, int]:
-    """Return the strides of batch and time, in elements."""
-    if array is None:
-        return 0, 0
-    return tuple(stride // array.itemsize for stride in array.strides[:2])  # type: ignore[return-value]
-
-
-def _vectors(*arrays: Array | None) -> bool:
-    """Return whether rows of a token are aligned vectors."""
-    given = [array for array in arrays if array is not None]
-    return aligned(*given) and all(a.shape[-1] * a.itemsize % 16 == 0 for a in given)

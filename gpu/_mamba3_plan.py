@@ -1,14 +1,12 @@
 """How the scan of Mamba-3 is laid over a GPU: chunks, blocks, segments of time.
 
-A block has 64 columns of headdim of a head and walks a sequence, chunk by chunk. Where
-sequences and heads are too few to fill the GPU, sequences are cut in segments that run
-side by side, at the cost of a pass that computes only what they add to the state:
-about a third of the work. That pays where it brings at least `WORTHWHILE` times the
-blocks. None of the limits has been tuned on a GPU yet.
+A block has 64 columns of headdim of a head and walks a sequence, chunk by chunk. The
+pass that computes only what segments add to the state is about a third of the work.
 """
 
 from dataclasses import dataclass
 
+from . import _segments
 from ._rows import power_of_two
 
 # Threads of a block, and columns of headdim that it owns (mamba3_chunk.cuh).
@@ -16,9 +14,6 @@ THREADS = 128
 WIDTH = 64
 # Words of addresses and sizes that a block keeps (mamba3_chunk.cuh).
 PLACES = 36
-# Blocks that a multiprocessor has registers for.
-BLOCKS = 2
-WORTHWHILE = 3
 # The sizes of a state that kernels are compiled for.
 STATES = (16, 64, 128, 256)
 # Chunks of a segment, so that its start costs little.
@@ -76,13 +71,8 @@ def _shared_bytes(
 def segment_length(
     layout: Layout, heads: int, headdim: int, tokens: int, longest: int, processors: int
 ) -> int:
-    """Return how long segments are: as long as the longest sequence where it is whole.
-
-    `tokens` are those of all sequences together.
-    """
-    whole = max(longest, 1)
-    per_segment = max(1, heads * max(1, -(-headdim // WIDTH)))
-    wanted = max(1, processors * BLOCKS // per_segment)
-    chunks = max(LEAST_CHUNKS, -(-tokens // (wanted * layout.tokens)))
-    length = chunks * layout.tokens
-    return whole if whole < WORTHWHILE * length else length
+    """Return how long segments are; sequences of `tokens` in all, `longest` at most."""
+    blocks = heads * max(1, -(-headdim // WIDTH))
+    return _segments.segment_length(
+        blocks, layout.tokens, LEAST_CHUNKS, tokens, longest, processors
+    )

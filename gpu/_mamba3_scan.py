@@ -5,10 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from ._arrays import aligned, ready
+from ._arrays import ready
 from ._cupy import cupy
 from ._launch import Budget, Program, product
-from ._mamba1_plan import packed_segments
 from ._mamba3_plan import (
     STATES,
     THREADS,
@@ -17,7 +16,8 @@ from ._mamba3_plan import (
     layout,
     segment_length,
 )
-from ._rows import flat, packed, processors
+from ._rows import flat, per_token, processors, steps_of, vectors
+from ._segments import Segments, carry_states, segments_of
 from ._types import FLOAT32, Array, word
 from .precision import parts
 
@@ -50,7 +50,6 @@ CARRY = Program(
     budgets=(
         Budget("mamba3_turns", registers=48),
         Budget("mamba3_carry_turns", registers=40),
-        Budget("mamba3_carry_states", registers=56),
     ),
 )
 NORM = Program(
@@ -62,23 +61,6 @@ NORM = Program(
 TOKENS = ("x", "dt", "A", "B", "C", "trap", "angles", "z")
 OPTIONS = ("B_bias", "C_bias", "D", "norm_weight", "mimo_x", "mimo_z", "mimo_o")
 STATE = ("angle", "ssm", "k", "v")
-
-
-@dataclass(frozen=True)
-class Segments:
-    """All segments of all rows: so many for each, or as the table of a pack says."""
-
-    length: int
-    count: int
-    per_row: int
-    rows: int
-    table: Array | None = None
-    first: Array | None = None
-
-    @property
-    def whole(self) -> bool:
-        """Whether no sequence is cut."""
-        return self.count == self.rows
 
 
 @dataclass(frozen=True)
@@ -122,7 +104,7 @@ def scan(call: dict[str, Any], ranks: int, groups: int) -> tuple[Array, tuple]:
     longest = length if bounds is None else int(np.diff(bounds).max(initial=0))
     heads, headdim = x.sizes[2:]
     cut = segment_length(x.laid, heads, headdim, batch * length, longest, processors())
-    segments = _segments(bounds, cut, x)
+    segments = segments_of(bounds, cut, batch, length)
     turns, starts = (None, None) if segments.whole else _starts(x, segments)
     _scan(x, segments, turns, starts)
     return x.y, tuple(x.last.values())
@@ -141,7 +123,7 @@ def _operands(call: dict[str, Any], ranks: int, groups: int, rows: int) -> Opera
     shapes = (heads, pairs), (heads, headdim, size), (ranks, heads, size)
     shapes = zip(STATE, (*shapes, (heads, headdim)), strict=True)
     return Operands(
-        tokens={name: _per_token(call[name]) for name in TOKENS},
+        tokens={name: per_token(call[name]) for name in TOKENS},
         options={name: flat(call[name]) for name in OPTIONS},
         state={n: None if state is None else ready(getattr(state, n)) for n in STATE},
         y=cupy().empty(x.shape, x.dtype),
@@ -155,26 +137,12 @@ def _operands(call: dict[str, Any], ranks: int, groups: int, rows: int) -> Opera
     )
 
 
-def _per_token(array: Array | None) -> Array | None:
-    """Return an array whose tokens are packed; batch and time may have any strides."""
-    return None if array is None else packed(array, array.ndim - 2)
-
-
-def _segments(bounds: list[int] | None, length: int, x: Operands) -> Segments:
-    if bounds is None:
-        per_row = max(1, -(-x.sizes[1] // length))
-        return Segments(length, per_row * x.sizes[0], per_row, x.sizes[0])
-    table, first = packed_segments(bounds, length)
-    on_device = cupy().asarray(table), cupy().asarray(first, np.int64)
-    return Segments(length, len(table), 0, len(bounds) - 1, *on_device)
-
-
 def _starts(x: Operands, segments: Segments) -> tuple[Array, Array]:
     """Return where angles and states of each segment start."""
     heads, headdim = x.sizes[2:]
     kernels = {
         name: CARRY.kernel(f"mamba3_{name}", IO=word(x.y))
-        for name in ("turns", "carry_turns", "carry_states")
+        for name in ("turns", "carry_turns")
     }
     turns = cupy().empty((segments.count, heads, x.pairs), FLOAT32)
     angles, dt = x.tokens["angles"], x.tokens["dt"]
@@ -182,7 +150,7 @@ def _starts(x: Operands, segments: Segments) -> tuple[Array, Array]:
         (segments.count * heads,),
         (THREADS,),
         (
-            *(angles, dt, *_steps(angles), *_steps(dt), segments.table, turns),
+            *(angles, dt, *steps_of(angles), *steps_of(dt), segments.table, turns),
             *(x.sizes[1], segments.length, segments.per_row, heads, x.pairs),
         ),
         shared=4 * THREADS,
@@ -197,12 +165,7 @@ def _starts(x: Operands, segments: Segments) -> tuple[Array, Array]:
     starts = cupy().empty((segments.count, heads, headdim, x.size), FLOAT32)
     spans = cupy().empty((segments.count, heads), FLOAT32)
     _scan(x, segments, turns, starts, spans)
-    numbers = headdim * x.size
-    kernels["carry_states"](
-        (-(-segments.rows * heads * numbers // THREADS),),
-        (THREADS,),
-        (starts, spans, *rows, heads, numbers),
-    )
+    carry_states(segments, starts, spans)
     return turns, starts
 
 
@@ -232,7 +195,7 @@ def _scan(
         (THREADS,),
         (
             *(x.tokens.values()),
-            *(step for array in x.tokens.values() for step in _steps(array)),
+            *(step for array in x.tokens.values() for step in steps_of(array)),
             *(*x.state.values(), *x.options.values(), segments.table),
             *(turns, starts, spans, x.y, raw, *x.last.values()),
             *(length, segments.length, segments.per_row, heads, headdim, x.groups),
@@ -252,30 +215,18 @@ def _norm(x: Operands, raw: Array) -> None:
         (-(-batch * length * heads // warps),),
         (THREADS,),
         (
-            *(raw, z, *weights, x.y, *_steps(z), batch * length, length),
+            *(raw, z, *weights, x.y, *steps_of(z), batch * length, length),
             *(heads, x.ranks, headdim, x.eps),
         ),
         shared=4 * warps * x.ranks,
     )
 
 
-def _steps(array: Array | None) -> tuple[int, int]:
-    """Return the strides of batch and time, in elements."""
-    if array is None:
-        return 0, 0
-    return tuple(stride // array.itemsize for stride in array.strides[:2])  # type: ignore[return-value]
-
-
 def _whole(x: Operands) -> tuple[bool, bool, bool]:
     """Return whether keys, values and angles of a token are aligned vectors."""
     tokens = x.tokens
     return (
-        _vectors(tokens["B"], tokens["C"]),
-        _vectors(tokens["x"], tokens["z"], x.y),
-        _vectors(tokens["angles"]),
+        vectors(tokens["B"], tokens["C"]),
+        vectors(tokens["x"], tokens["z"], x.y),
+        vectors(tokens["angles"]),
     )
-
-
-def _vectors(*arrays: Array | None) -> bool:
-    given = [array for array in arrays if array is not None]
-    return aligned(*given) and all(a.shape[-1] * a.itemsize % 16 == 0 for a in given)

@@ -1,6 +1,6 @@
 """Rows of arrays as kernels walk over them: their steps, and numbers per access."""
 
-from ._arrays import VECTOR_BYTES, ready
+from ._arrays import VECTOR_BYTES, aligned, ready
 from ._cupy import cupy, limit
 from ._types import FLOAT32, Array
 
@@ -64,6 +64,27 @@ def _fits(count: int, array: Array) -> bool:
     ]
     whole = array.shape[-1] % count == 0
     return whole and all(place % unit == 0 for place in (array.data.ptr, *steps))
+
+
+def per_token(array: Array | None) -> Array | None:
+    """Return an array whose tokens are packed; batch and time may have any strides."""
+    return None if array is None else packed(array, array.ndim - 2)
+
+
+def steps_of(array: Array | None) -> tuple[int, int]:
+    """Return the strides of batch and time, in elements."""
+    if array is None:
+        return 0, 0
+    batch, time = (stride // array.itemsize for stride in array.strides[:2])
+    return batch, time
+
+
+def vectors(*arrays: Array | None) -> bool:
+    """Return whether rows of a token are aligned vectors."""
+    given = [array for array in arrays if array is not None]
+    return aligned(*given) and all(
+        a.shape[-1] * a.itemsize % VECTOR_BYTES == 0 for a in given
+    )
 
 
 def flat(array: Array | None) -> Array | None:

@@ -1,19 +1,16 @@
-// Mamba-3 from segment to segment: what each of them starts from. Golden:
+// The turns of Mamba-3 from segment to segment: what each of them starts from. Golden:
 // ssmref/golden/mamba3.py::siso and mimo.
 //
-//   mamba3_turns          turns[s] = sum over the segment of tanh(angles) dt / 2, modulo 1
-//   mamba3_carry_turns    turns[s] = angle of the state + sum of turns[0 .. s-1], in turns
-//   mamba3_carry_states   starts[s] = exp2(spans[s-1]) starts[s-1] + what s-1 has added
+//   mamba3_turns         turns[s] = sum over the segment of tanh(angles) dt / 2, modulo 1
+//   mamba3_carry_turns   turns[s] = angle of the state + sum of turns[0 .. s-1], in turns
 //
 // Turns: a block owns a segment of a head; lanes own angles, warps every fourth token.
-// Carries: a thread owns an angle, or a number of the state, of a row, and walks the row's
-// segments; what was added is overwritten by what they start from. Of the first segment,
-// `starts` has its end: it starts from the state of the call. Segments of row r begin at
-// first[r], or at r * per_row where `first` is null.
+// Carry: a thread owns an angle of a row, and walks the row's segments; sums are overwritten
+// by what they start from. Segments of row r begin at first[r], or at r * per_row where
+// `first` is null.
 //
 // Memory: angles (batch, length, heads, pairs) and dt (batch, length, heads) with strides
-// of batch and time; angle (rows, heads, pairs) or null; turns (segments, heads, pairs),
-// spans (segments, heads), starts (segments, heads, numbers of a head).
+// of batch and time; angle (rows, heads, pairs) or null; turns (segments, heads, pairs).
 // Shared memory: a float for each thread. Macros: IO (float, bf16, f16).
 #include "port.cuh"
 #include "mamba3_turns.cuh"
@@ -52,15 +49,6 @@ extern "C" __global__ void __launch_bounds__(THREADS)
   }
 }
 
-// The segments of a row.
-struct Range {
-  long long begin, end;
-
-  __device__ __forceinline__ Range(const long long* first, long long row, int per_row)
-      : begin(first ? first[row] : row * per_row),
-        end(first ? first[row + 1] : begin + per_row) {}
-};
-
 extern "C" __global__ void __launch_bounds__(THREADS)
     mamba3_carry_turns(const float* __restrict__ angle, float* __restrict__ turns,
                        const long long* __restrict__ first, long long rows, int per_row,
@@ -75,25 +63,5 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     const float turned = here;
     here = start;
     start = add_turns(start, turned);
-  }
-}
-
-extern "C" __global__ void __launch_bounds__(THREADS)
-    mamba3_carry_states(float* __restrict__ starts, const float* __restrict__ spans,
-                        const long long* __restrict__ first, long long rows,
-                        int per_row, int heads, long long numbers) {
-  const long long thread = blockIdx.x * static_cast<long long>(THREADS) + threadIdx.x;
-  const long long all = heads * numbers;
-  if (thread >= rows * all) return;
-  const long long row = thread / all, number = thread - row * all;
-  const Range range(first, row, per_row);
-  float h = starts[range.begin * all + number];
-  for (long long s = range.begin + 1; s < range.end; ++s) {
-    float& here = starts[s * all + number];
-    float next = 0.f;
-    if (s + 1 < range.end)
-      next = fmaf(ex2(spans[s * heads + number / numbers]), h, here);
-    here = h;
-    h = next;
   }
 }

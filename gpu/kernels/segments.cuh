@@ -31,3 +31,12 @@ __device__ __forceinline__ Segment find_segment(unsigned index, const long long*
   }
   return s;
 }
+
+// The segments of a row.
+struct Range {
+  long long begin, end;
+
+  __device__ __forceinline__ Range(const long long* first, long long row, int per_row)
+      : begin(first ? first[row] : row * per_row),
+        end(first ? first[row + 1] : begin + per_row) {}
+};

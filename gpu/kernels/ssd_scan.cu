@@ -22,7 +22,7 @@
 // token by token on the diagonal, so that it does not reach earlier tokens.
 //
 // With OUTPUT = 0 it stops at h, in `starts`, and the sum of log2 of decays, in `spans`:
-// what the segments behind start from is then carried over (mamba3_carry.cu).
+// what the segments behind start from is then carried over (state_carry.cu).
 //
 // Layout: x, z, y (batch, length, heads, headdim); dt (batch, length, heads); B, C (batch,
 // length, groups, size): batch and time have strides of their own. A, dt_bias (heads); D

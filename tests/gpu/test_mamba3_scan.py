@@ -21,7 +21,7 @@ from judging import (
     ours,
     verdict_on,
 )
-from ssmref.gpu import _mamba3_scan
+from ssmref.gpu import _mamba3_scan, _segments
 from ssmref.gpu._launch import KERNELS, Program
 from ssmref.gpu._mamba3_plan import SHARED_LIMIT, layout, segment_length
 from ssmref.gpu.check import contenders, official
@@ -416,7 +416,7 @@ FAULTS = {
         "ldmatrix_x4(words",
     ),
     "a segment starts from nothing": (
-        "mamba3_carry.cu",
+        "state_carry.cu",
         "next = fmaf(ex2(spans[s * heads + number / numbers]), h, here);",
         "next = here;",
     ),
@@ -428,15 +428,18 @@ FAULTS = {
 }
 
 
+PROGRAMS = (_mamba3_scan, "SCAN"), (_mamba3_scan, "CARRY"), (_segments, "CARRY")
+
+
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_is_seen(fault, tmp_path, monkeypatch):
     file, right, wrong = FAULTS[fault]
     text = (KERNELS / file).read_text()
     assert text.count(right) == 1
     _ = (tmp_path / file).write_text(text.replace(right, wrong))
-    for name in ("SCAN", "CARRY"):
-        one = getattr(_mamba3_scan, name)
-        monkeypatch.setattr(_mamba3_scan, name, replace(one, folder=tmp_path))
+    for module, name in PROGRAMS:
+        one = getattr(module, name)
+        monkeypatch.setattr(module, name, replace(one, folder=tmp_path))
     cut(monkeypatch, 2)
     call = mimo(4, batch=1, length=70, headdim=18, state=8, angles=3)
     call["A"] *= 0.02  # what segments pass on is not forgotten

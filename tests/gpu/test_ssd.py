@@ -20,7 +20,8 @@ from judging import (
 )
 from ssmref.gpu import _mamba2_scan, precision
 from ssmref.gpu._launch import KERNELS
-from ssmref.gpu._mamba2_chunks import BLOCKS, STATES, layout, segment_length
+from ssmref.gpu._mamba2_chunks import STATES, layout, segment_length
+from ssmref.gpu._segments import BLOCKS
 from support.mamba2_inputs import ssd_example
 
 from ssmref.conformance.precision import dtype_of, per_token, rounded
