@@ -37,7 +37,12 @@ def ssd(
             y[:, t], h[:] = chunk(x[:, t], dt[:, t], A, B[:, t], C[:, t], h)
     if D is not None:
         y += (D if D.ndim == 2 else D[:, None]) * x
-    return (y if z is None else y * z / (1 + np.exp(-z))), state
+    return (y if z is None else y * silu(z)), state
+
+
+def silu(z):
+    """Return z sigmoid(z), without an exp that overflows."""
+    return z * np.exp(np.minimum(z, 0)) / (1 + np.exp(-np.abs(z)))
 
 
 def chunk(x, dt, A, B, C, h):

@@ -5,6 +5,7 @@ from .cases import (
     attention,
     blocks,
     caches,
+    corners,
     endurance,
     extended,
     extended_parts,
@@ -37,6 +38,7 @@ _CASES: tuple[Case, ...] = (
     *stages.CASES,
     *blocks.CASES,
     *s4_modes.CASES,
+    *corners.CASES,
 )
 # From what everybody should run to what takes minutes or tolerates less.
 LEVELS = ("core", "extended", "long", "precision")

@@ -81,7 +81,8 @@ def explanations(
 def too_large(arguments: Arguments) -> bool:
     """Return whether a case would take too long to run with many bugs."""
     first = next(iter(arguments.values()))
-    return first.size > LARGEST or max(first.shape, default=0) > LONGEST
+    chunks = [v for v in arguments.values() if type(v) is int]
+    return first.size > LARGEST or max((*first.shape, *chunks), default=0) > LONGEST
 
 
 def explains(names: Names, verdict: Verdict, truth: Truth, outputs: Outputs) -> bool:

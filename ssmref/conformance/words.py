@@ -52,8 +52,8 @@ def _places(
         yield f"{_SINGULAR.get(name, name)} {number}"
         if name == "length" and arguments.get("cu_seqlens") is not None:
             yield _in_pack(arguments["cu_seqlens"], number)
-        if groups and name in ("heads", "channels") and i:
-            features = _features(op, arguments)
+        features = _features(op, arguments) if groups else 0
+        if features and name in ("heads", "channels") and i:
             yield f"group {number * groups // features}"
 
 

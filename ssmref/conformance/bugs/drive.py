@@ -217,7 +217,7 @@ DRIVE = (
         "tokens is missing.",
         "Synchronise before overwriting what others still read.",
         "more than two tokens",
-        both(longer_than(2), lambda a: a["B"].ndim > 2),
+        both(longer_than(2), lambda a: max(a["B"].ndim, a["C"].ndim) > 2),
         before(_raced),
         (
             "https://github.com/ggml-org/ggml/issues/1498",

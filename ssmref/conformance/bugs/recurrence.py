@@ -70,12 +70,10 @@ def step_sizes(arguments: Arguments) -> np.ndarray:
         dt = dt + arguments["dt_bias"]
     if arguments.get("dt_softplus"):
         dt = softplus(dt)
+    if is_mamba1(arguments):
+        return dt
     low, high = arguments.get("dt_limit", (0.0, np.inf))
-    return (
-        np.clip(dt, dt.dtype.type(low), dt.dtype.type(high))
-        if low or high < np.inf
-        else dt
-    )
+    return np.clip(dt, dt.dtype.type(low), dt.dtype.type(high))
 
 
 def is_mamba1(arguments: Arguments) -> bool:

@@ -23,6 +23,7 @@ from .mamba3 import MAMBA3_BUGS
 from .mamba3_output import OUTPUT
 from .norms import NORMS
 from .parameters import PARAMETERS
+from .ranges import RANGES
 from .serving import CACHE, CONV_CACHE
 from .snapshots import SNAPSHOT
 from .stages import STAGES
@@ -49,6 +50,7 @@ _ALL = (
     *STAGES,
     *BLOCKS,
     *CAUCHY,
+    *RANGES,
 )
 BUGS: dict[str, Bug] = {bug.id: bug for bug in _ALL}
 

@@ -37,6 +37,8 @@ _NAMES = {text: name for name, text in DESCRIPTIONS.items()} | {
 _MAGIC = b"\x93NUMPY"
 # Format 1.0 cannot have a longer header, and one of 2.0 has no reason to.
 _LONGEST_HEADER = 2**16
+# No array has more axes; a longer number of bytes is not even printed.
+_MOST_AXES, _MOST_BYTES = 64, 10**60
 # Every value of the header's dictionary is found by a pattern: nothing is evaluated.
 _VALUES = (
     r"'descr'\s*:\s*'([^']*)'",
@@ -87,7 +89,7 @@ def read(
         header = _header(file, path)
         _check_size(file, header, path)
         _check_wanted(header, dtype, shape, path)
-        flat = np.empty(math.prod(shape), dtype_of(dtype))
+        flat = _empty(math.prod(shape), dtype, path)
         if file.readinto(flat.view(np.uint8).data) != header.size:
             raise VectorError(f"{path} changed while it was read")
         if sha256:
@@ -95,6 +97,13 @@ def read(
     if sys.byteorder == "big":
         flat.byteswap(inplace=True)
     return flat.reshape(shape, order="F" if header.fortran else "C")
+
+
+def _empty(count: int, dtype: str, path: Path) -> np.ndarray:
+    try:
+        return np.empty(count, dtype_of(dtype))
+    except MemoryError as error:
+        raise VectorError(f"{path} does not fit into memory") from error
 
 
 def _header(file: BufferedReader, path: Path) -> Header:
@@ -126,7 +135,10 @@ def _parse(text: str, path: Path) -> Header:
         known = ", ".join(DESCRIPTIONS.values())
         raise VectorError(f"{path} has dtype {descr!r}; allowed are {known}")
     axes = tuple(int(n) for n in re.findall("[0-9]+", shape))
-    return Header(_NAMES[descr], fortran == "True", axes)
+    header = Header(_NAMES[descr], fortran == "True", axes[:_MOST_AXES])
+    if len(axes) > _MOST_AXES or header.size > _MOST_BYTES:
+        raise VectorError(f"{path} declares more axes or bytes than any array has")
+    return header
 
 
 def _strange(text: str, path: Path) -> VectorError:

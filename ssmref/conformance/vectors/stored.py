@@ -1,19 +1,22 @@
 """Sets of vectors on disk: the cases and what is right, from the files alone."""
 
 from functools import partial
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ...golden._contract import check_arguments
+from ...ops import implementation
 from ..cases.case import Case
-from ..precision import dtype_of
+from ..precision import dtype_of, rounded, wide
 from ..truth import Truth
 from . import npy
 from .files import VectorError
 from .folder import place
 from .manifest import sha256
-from .parts import states
+from .parts import output_axes, states
 from .strict import MANIFEST, Entry, Manifest, Reference, load, manifest, references
 
 
@@ -42,8 +45,30 @@ def read_case(root: Path, reference: Reference) -> tuple[Case, Truth]:
                 f"{path} is no scale: it has negative or infinite numbers"
             )
     build = partial(_arguments, root, found)
-    truth = Truth(dtype_of(found.dtype), build(None), golden, scales)
+    arguments = build(None)
+    _refuse_misfits(found, arguments, golden, root / name)
+    truth = Truth(dtype_of(found.dtype), arguments, golden, scales)
     return _case(found, build), truth
+
+
+def _refuse_misfits(
+    found: Manifest,
+    arguments: dict[str, Any],
+    golden: dict[str, np.ndarray],
+    path: Path,
+) -> None:
+    """Refuse inputs and outputs that are no arguments and no results of the op."""
+    function = implementation(found.op, "ssmref.golden")
+    wider = rounded(arguments, wide(dtype_of(found.dtype)))
+    try:
+        signature(function).bind(**arguments)
+        check_arguments(function, wider)
+    except (TypeError, ValueError) as error:
+        raise VectorError(f"{path} is no case of {found.op.name}: {error}") from error
+    for output, array in golden.items():
+        if len(output_axes(found.op, output, array.ndim)) != array.ndim:
+            problem = f"{output} cannot have {array.ndim} axes"
+            raise VectorError(f"{path} is no case of {found.op.name}: {problem}")
 
 
 def _case(found: Manifest, build: Any) -> Case:

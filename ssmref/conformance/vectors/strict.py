@@ -13,19 +13,21 @@ from pathlib import Path
 from typing import Any
 
 from ...ops import OPS, Op
-from ..precision import DTYPES
+from ..precision import DTYPES, dtype_of, eps_and_tiny
 from ..verdict import LIMIT
 from .files import VectorError, read_bytes
 from .manifest import FORMAT
 from .npy import DESCRIPTIONS
 from .parts import annotations
+from .schema import misfit
 
 MANIFEST = "manifest.json"
 # An id is a path within a set of vectors: three plain names, none of them ``..``.
 ID = re.compile(r"(?:[A-Za-z0-9][A-Za-z0-9_.-]*/){2}[A-Za-z0-9][A-Za-z0-9_.-]*")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _LONGEST = {"case": 2**20, "set": 2**24}
-_MOST_ELEMENTS = 2**31
+# Far more than any case has; a sparse file may claim as much without a disk.
+_MOST_ELEMENTS = 2**26
 
 
 @dataclass(frozen=True)
@@ -139,6 +141,7 @@ def references(document: dict[str, Any], path: Path) -> list[Reference]:
     _need(bool(found), path, "it lists no case")
     names = {(r.id, r.dtype) for r in found}
     _need(len(names) == len(found), path, "a case is listed twice")
+    _need(not (problem := misfit(document, "set")), path, problem)
     return found
 
 
@@ -152,7 +155,7 @@ def manifest(document: dict[str, Any], reference: Reference, path: Path) -> Mani
     _need(document.get("limit") == LIMIT, path, f"'limit' is not {LIMIT:g}")
     outputs = _field(document, "outputs", dict, path)
     _need(set(outputs) == set(op.outputs), path, f"its outputs are not {op.outputs}")
-    return Manifest(
+    found = Manifest(
         reference.id,
         reference.dtype,
         _text(document, "level", path),
@@ -163,6 +166,11 @@ def manifest(document: dict[str, Any], reference: Reference, path: Path) -> Mani
         {n: _result(outputs[n], n, "golden", path) for n in op.outputs},
         {n: _result(outputs[n], n, "scale", path) for n in op.outputs},
     )
+    _need(not (problem := misfit(document, "case")), path, problem)
+    units = eps_and_tiny(dtype_of(found.dtype))
+    same = (document["eps"], document["tiny"]) == tuple(map(float, units))
+    _need(same, path, f"'eps' or 'tiny' is not that of {found.dtype}")
+    return found
 
 
 def _flags(document: dict[str, Any], path: Path) -> tuple[str, ...]:

@@ -3,7 +3,9 @@
 import json
 import os
 import shutil
+from importlib import resources
 
+import jsonschema
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 from ssmref.conformance.vectors import npy
 from ssmref.conformance.vectors.files import VectorError
 from ssmref.conformance.vectors.manifest import json_bytes, sha256
+from ssmref.conformance.vectors.schema import misfit
 from ssmref.conformance.vectors.stored import open_set, read_case
 
 SSD = "mamba2.ssd/packed/l140"
@@ -105,6 +108,18 @@ LIES = {
     "escape": (lambda d: d.update(reason="\x1b[2J"), "cannot be printed"),
     "surrogate": (lambda d: d.update(reason="\ud800"), "cannot be printed"),
     "flags": (lambda d: d.update(flags=[["x"]]), "'flags' are not names"),
+    "no layout": (lambda d: d.pop("layout"), "does not fit the schema: required"),
+    "another key": (lambda d: d.update(more=1), "['more'] does not fit the schema"),
+    "level": (lambda d: d.update(level="easy"), "['level'] does not fit the schema"),
+    "axes of no word": (
+        lambda d: d["inputs"]["x"].update(axes=[1]),
+        "['inputs']['x']['axes'][0] does not fit the schema: type",
+    ),
+    "no error": (lambda d: d["outputs"]["y"].pop("golden_error"), "dependentRequired"),
+    "set": (lambda d: d.update(vector_set="1"), "['vector_set'] does not fit"),
+    "eps": (lambda d: d.update(eps=1.0), "'eps' or 'tiny' is not that of float32"),
+    "no input": (lambda d: d["inputs"].pop("A"), "missing a required argument: 'A'"),
+    "sparse": (lambda d: d["inputs"]["x"].update(shape=[10**9]), "'shape' is no list"),
 }
 
 
@@ -174,6 +189,36 @@ def test_case_that_is_listed_twice_is_refused(vectors):
         open_set(vectors)
 
 
+def stored(root, name, array, change):
+    """Exchange an array of a case, with all checksums in order."""
+    path = root / FOLDER / f"{name}.npy"
+    path.write_bytes(npy.to_bytes(array))
+    new = {"sha256": sha256(path.read_bytes())}
+    rewrite(root, lambda d: change(d, new, list(array.shape)))
+
+
+def test_inputs_that_are_no_arguments_are_refused(vectors):
+    def change(document, new, shape):
+        document["inputs"]["cu_seqlens"].update(new, shape=shape)
+
+    stored(vectors, "in/cu_seqlens", np.zeros(0, np.int64), change)
+    with pytest.raises(VectorError, match=r"is no case of mamba2\.ssd: "):
+        read_all(vectors)
+
+
+def test_results_of_another_rank_are_refused(vectors):
+    def change(document, new, shape):
+        output = document["outputs"]["y"]
+        output["shape"] = shape
+        for name in ("golden", "scale"):
+            output[name].update(new)
+
+    for name in ("out/y", "scale/y"):
+        stored(vectors, name, np.ones(7), change)
+    with pytest.raises(VectorError, match=r"is no case of mamba2\.ssd: y cannot have"):
+        read_all(vectors)
+
+
 texts = st.text("ab/.\x1b\ud800", max_size=5)
 numbers = st.integers() | st.floats(allow_nan=False, allow_infinity=False)
 json_values = st.recursive(
@@ -230,6 +275,29 @@ def test_random_values_in_a_manifest_are_read_or_refused(scratch, data):
     rewrite(scratch, change)
     assert refused_or_read(scratch)
     path.write_bytes(good)
+
+
+CASE = jsonschema.Draft202012Validator(
+    json.loads(
+        resources.files("ssmref.conformance.vectors")
+        .joinpath("schema.json")
+        .read_text()
+    )
+    | {"oneOf": [{"$ref": "#/$defs/case"}]}
+)
+
+
+@settings(deadline=None, derandomize=True)
+@given(st.data())
+def test_what_fits_the_schema_here_fits_it_elsewhere(scratch, data):
+    document = json.loads((scratch / FOLDER / "manifest.json").read_text())
+    assert misfit(document, "case") == ""
+    *path, last = data.draw(st.sampled_from(list(places(document))[1:]))
+    inner = document
+    for key in path:
+        inner = inner[key]
+    inner[last] = data.draw(json_values)
+    assert misfit(document, "case") or CASE.is_valid(document)
 
 
 @settings(deadline=None, derandomize=True)

@@ -123,9 +123,21 @@ BROKEN = {
     "nested": (header("(" * 60_000), "no header of a plain array"),
     "digits": (described(shape="(" + "9" * 50_000 + ",)"), "no header of a plain"),
     "1e9 elements": (described(shape="(1000000000,)") + BODY, "is truncated"),
+    "many sizes": (described(shape=f"({'9' * 17}," + "1," * 64 + ")"), "more axes"),
+    "more digits than print": (described(shape=f"({f'{10**17},' * 60})"), "or bytes"),
     "overflow": (described(shape="(4294967296, 4294967296)"), "is truncated"),
     "overflow to the size": (described(shape=f"({2**59}, 32)"), "is truncated"),
 }
+
+
+def test_what_does_not_fit_into_memory_is_named(tmp_path, monkeypatch):
+    def full(*_):
+        raise MemoryError
+
+    tmp_path.joinpath("y.npy").write_bytes(GOOD)
+    monkeypatch.setattr(npy.np, "empty", full)
+    with pytest.raises(VectorError, match=r"y\.npy does not fit into memory"):
+        npy.read(tmp_path, "y.npy", "float32", (2, 3))
 
 
 @pytest.mark.parametrize(("data", "message"), BROKEN.values(), ids=BROKEN)
