@@ -29,7 +29,7 @@ CONVOLVE = Program(
     "causal_conv1d.cu",
     variants=VARIANTS,
     budgets=(
-        Budget("convolve", registers=128),
+        Budget("convolve", registers=128, shared=0),
         Budget("convolve", registers=128, needs=WIDE, when={"VEC": 8}),
         Budget("convolve", registers=80, needs=WIDE, when={"IO": "float", "VEC": 4}),
         *(
@@ -42,7 +42,7 @@ STEP = Program(
     "causal_conv1d_step.cu",
     variants=VARIANTS,
     budgets=(
-        Budget("convolve_step", registers=96),
+        Budget("convolve_step", registers=96, shared=0),
         Budget("convolve_step", registers=96, needs=WIDE, when={"VEC": 8}),
     ),
 )

@@ -52,7 +52,7 @@ SYSTEM = Program(
         *product(RULE=("bilinear",), RANKS=(0, 1, 2, 3)),
         {"RULE": "zero_order_hold", "RANKS": 0},
     ),
-    budgets=(Budget("s4_system", registers=128),),
+    budgets=(Budget("s4_system", registers=128, shared=0),),
 )
 SCAN = Program(
     "s4_scan.cu",
@@ -78,7 +78,7 @@ STEP = Program(
     "s4_step.cu",
     variants=SYSTEMS,
     budgets=(
-        Budget("s4_step", registers=128),
+        Budget("s4_step", registers=128, shared=0),
         Budget(
             "s4_step", registers=128, needs=("LDG.E.128", "STG.E.128"), when={"WIDE": 1}
         ),

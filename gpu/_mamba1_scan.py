@@ -65,7 +65,7 @@ SCAN = Program(
 CARRY = Program(
     "selective_scan_carry.cu",
     variants=product(PARTS=(1, 2), THREADS=(CARRY_THREADS,)),
-    budgets=(Budget("scan_carry", registers=40),),
+    budgets=(Budget("scan_carry", registers=40, shared=0),),
 )
 
 

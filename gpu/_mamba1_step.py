@@ -45,7 +45,7 @@ STEP = Program(
         *_variants(BC="float", PARTS=2, STATES=2, LANES=8),
     ),
     budgets=(
-        Budget("scan_step", registers=96),
+        Budget("scan_step", registers=96, shared=0),
         Budget("scan_step", registers=80, needs=("LDG.E.128",), when={"WHOLE": 1}),
         Budget("scan_step", registers=80, needs=("STG.E.128",), when={"WHOLE": 1}),
     ),

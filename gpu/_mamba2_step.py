@@ -19,7 +19,7 @@ STEP = Program(
         *product(IO=IO, VEC=(1,), LANES=(8,)),
     ),
     budgets=(
-        Budget("ssd_step", registers=72),
+        Budget("ssd_step", registers=72, shared=0),
         Budget("ssd_step", 72, needs=WIDE, per=("STG.E.128", 34), when={"VEC": 4}),
     ),
 )

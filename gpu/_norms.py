@@ -35,7 +35,7 @@ NORMS = Program(
         ),
     ),
     budgets=(
-        Budget("normalise", registers=96),
+        Budget("normalise", registers=96, shared=128),
         Budget("normalise", registers=96, needs=WIDE, when={"VEC": 8}),
         Budget("normalise", registers=64, needs=WIDE, when={"VEC": 4}),
     ),

@@ -13,9 +13,13 @@ from ssmref.conformance.outputs import flatten
 from ssmref.ops import OPS
 
 from .._cupy import cupy
+from ..precision import tf32
 from .official import OFFICIAL
+from .verify import MULTIPLYING
 
 OURS = "ssmref.gpu"
+# In the notes of those who multiply float32 as TF32.
+IN_TF32 = "in TF32"
 # Other algorithms of ours for the same op, by the function's name in its module.
 FORMS = {
     "s4d.s4d": (("s4d_convolution", "Fourier transforms"),),
@@ -23,11 +27,13 @@ FORMS = {
 }
 
 
-def contenders(op: str) -> list[Contender]:
-    """Return everybody who may offer an op; ours first."""
+def contenders(op: str, dtype: np.dtype) -> list[Contender]:
+    """Return everybody who may offer an op in a precision; ours first."""
     own, forms = OPS[op], FORMS.get(op, ())
     found = [_ours(op, OURS, own.function, "")]
     found += [_ours(op, f"{OURS} {name}", name, note) for name, note in forms]
+    if op in MULTIPLYING and dtype == np.float32:
+        found.append(_ours(op, f"{OURS} tf32", own.function, IN_TF32))
     found += [_official(op, name, make) for name, make in OFFICIAL.get(op, {}).items()]
     return [contender for contender in found if contender is not None]
 
@@ -39,14 +45,20 @@ def _ours(op: str, name: str, function: str, note: str) -> Contender | None:
         return None
     if (found := getattr(module, function, None)) is None:
         return None
+    coarse = note == IN_TF32
     return Contender(
         name,
         op,
-        partial(_prepared, found),
+        partial(_prepared, partial(_in_tf32, found) if coarse else found),
         partial(flatten, OPS[op]),
         note=note,
-        whole_signal=bool(note),
+        whole_signal=bool(note) and not coarse,
     )
+
+
+def _in_tf32(function: Callable, **arguments: Any) -> Any:
+    with tf32():
+        return function(**arguments)
 
 
 def _prepared(function: Callable, arguments: Mapping[str, Any]) -> Callable[[], Any]:

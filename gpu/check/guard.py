@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
 WRONG, NO_GPU, LOST, INTERRUPTED = 1, 2, 3, 130
 MINUTES = 10.0
@@ -34,6 +35,22 @@ class LostError(Exception):
 
 class NoTimeError(Exception):
     """The minutes are over."""
+
+
+class Waiting(Protocol):
+    """A device that can be waited for."""
+
+    def synchronize(self) -> None:
+        """Wait for all launches; raise what one of them has run into."""
+        ...
+
+
+def assert_alive(device: Waiting) -> None:
+    """Raise LostError where the GPU does not even wait any more."""
+    try:
+        device.synchronize()
+    except Exception as error:
+        raise LostError(f"{type(error).__name__}: {error}") from error
 
 
 class Progress:

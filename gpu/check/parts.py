@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 from ssmref.bench.run import WRONG, Measurement, raised, record
@@ -12,13 +13,15 @@ from .book import Book
 from .contenders import OURS
 from .device import Device
 from .grid import GRID, Point
-from .guard import LostError, NoTimeError, Progress
+from .guard import LostError, NoTimeError, Progress, assert_alive
 from .racing import run_point
 from .rates import Sizes, measure
 from .verify import DTYPES, NOWHERE, ops, verify
 
 Echo = Callable[[str], object]
 RATES = "rates"
+# Between an op and a stranger.
+BY = " by "
 
 
 @dataclass(frozen=True)
@@ -52,27 +55,19 @@ def verified(run: Run, level: str) -> Finding:
         for line in tables.outcome(found):
             run.echo(line)
         if found.failures:
-            _assert_alive(run)
+            assert_alive(run.device)
     return _found(run, cases > 0 and failures == 0, f"{cases} cases, {failures} failed")
 
 
 def _found(run: Run, passed: bool, summary: str) -> Finding:
     """Return what was found; where something was left out, nothing has passed."""
-    if run.skipped:
+    if any(BY not in what for what in run.skipped):
         return Finding(False, f"{summary}, {_left_out(run)}")
     return Finding(passed, summary)
 
 
 def _left_out(run: Run) -> str:
     return f"left out: {', '.join(sorted(run.skipped))}"
-
-
-def _assert_alive(run: Run) -> None:
-    """Raise LostError where the GPU does not even wait any more."""
-    try:
-        run.device.synchronize()
-    except Exception as error:
-        raise LostError(raised(error)) from error
 
 
 def rated(run: Run) -> Finding:
@@ -99,9 +94,8 @@ def timed(run: Run, points: Iterable[Point]) -> Finding:
             continue
         for dtype in point.dtypes:
             run.progress.begin(point.workload.op)
-            found = list(run_point(run.device, point, dtype, rates))
-            if any(m.status == WRONG for m in found):
-                _assert_alive(run)
+            own = partial(_begin, run, point.workload.op)
+            found = list(run_point(run.device, point, dtype, rates, own))
             for line in tables.point(found):
                 run.echo(line)
             for measurement in found:
@@ -109,6 +103,18 @@ def timed(run: Run, points: Iterable[Point]) -> Finding:
             figures += sum(m.samples is not None for m in found)
             wrong += sum(_is_ours(m) and m.status == WRONG for m in found)
     return _found(run, wrong == 0, f"{figures} figures, {wrong} of ours wrong")
+
+
+def _begin(run: Run, op: str, name: str) -> bool:
+    """Note who is at an op; return whether they are not to be left out.
+
+    A stranger that takes the GPU with it costs us nothing but its own figures.
+    """
+    what = op if name.startswith(OURS) else f"{op}{BY}{name}"
+    if what in run.skipped:
+        return False
+    run.progress.begin(what)
+    return True
 
 
 def _is_ours(found: Measurement) -> bool:
@@ -140,7 +146,7 @@ def run_part(run: Run, part: str) -> Finding:
     except NoTimeError as error:
         found = Finding(False, str(error))
     except Exception as error:  # the other parts may still be of use
-        _assert_alive(run)
+        assert_alive(run.device)
         found = Finding(False, raised(error))
     seconds = time.perf_counter() - start
     run.book.finish(part, passed=found.passed, summary=found.summary, seconds=seconds)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -30,11 +31,11 @@ from ssmref.bench.verification import (
     sample,
 )
 from ssmref.conformance.cases.case import Case
-from ssmref.conformance.precision import dtype_of
+from ssmref.conformance.precision import dtype_of, tf32
 from ssmref.conformance.truth import truth
 
 from .._cupy import cupy
-from .contenders import contenders
+from .contenders import IN_TF32, OURS, contenders
 from .device import Call, Device
 from .grid import (
     FORGETFUL,
@@ -45,7 +46,9 @@ from .grid import (
     operations,
     special_functions,
 )
+from .guard import assert_alive
 from .timing import Turns, race
+from .verify import MULTIPLYING
 
 # Of free memory so much may be taken; outputs and work space are as large as inputs.
 SHARE_OF_MEMORY = 0.8
@@ -54,6 +57,7 @@ TIMES_INPUTS = 3
 TIMES_L2 = 3
 MOST_COPIES = 64
 EAGER = ", eager"
+Begin = Callable[[str], bool]
 # Calls that are shorter are replayed as graphs, so that it is not Python that is timed.
 SHORT_SECONDS = 1e-3
 
@@ -70,6 +74,8 @@ class Race:
     checks: dict[str, Check] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
     graphs: set[str] = field(default_factory=set)
+    coarse: set[str] = field(default_factory=set)
+    begin: Begin = lambda _: True
     bytes: int = 0
     copies: int = 1
 
@@ -100,7 +106,13 @@ class Race:
         )
 
     def attempt(self, name: str, step: Callable[[], Check]) -> bool:
-        """Do a step of verification; return whether the contender stays."""
+        """Do a step of verification; return whether the contender stays.
+
+        Raises LostError where the GPU does not survive it.
+        """
+        if not self.begin(name):
+            self.out.append(self.measurement(name, ABSENT, reason="left out"))
+            return False
         try:
             found = step()
         except (UnavailableError, NotImplementedError) as error:
@@ -110,6 +122,7 @@ class Race:
             if _no_memory(error):
                 self.out.append(self.measurement(name, SKIPPED, reason=raised(error)))
                 return False
+            assert_alive(self.device)
             found = Check(False, float("inf"), (), raised(error))
         self.checks[name] = self.checks.get(name, NOTHING) + found
         if not found.passed:
@@ -123,11 +136,19 @@ def _no_memory(error: Exception) -> bool:
 
 
 def run_point(
-    device: Device, point: Point, dtype: str, rates: Rates
+    device: Device,
+    point: Point,
+    dtype: str,
+    rates: Rates,
+    begin: Begin = lambda _: True,
 ) -> Iterator[Measurement]:
-    """Verify and time all contenders of a point in one precision."""
-    own = Race(device, point, dtype_of(dtype), rates)
-    right = [c for c in contenders(point.workload.op) if _right_at_small_sizes(own, c)]
+    """Verify and time all contenders of a point in one precision.
+
+    `begin` is told who begins with something, and says whether they may.
+    """
+    own = Race(device, point, dtype_of(dtype), rates, begin=begin)
+    offered = contenders(point.workload.op, own.dtype)
+    right = [c for c in offered if _right_at_small_sizes(own, c)]
     if right and (reason := _too_large(own)):
         for contender in right:
             own.out.append(own.measurement(contender.name, SKIPPED, reason=reason))
@@ -139,8 +160,26 @@ def run_point(
 
 def _right_at_small_sizes(own: Race, contender: Contender) -> bool:
     own.notes[contender.name] = contender.note
-    case = own.point.small_case()
-    return own.attempt(contender.name, lambda: check_small(contender, case, own.dtype))
+    return own.attempt(contender.name, partial(_checked_small, own, contender))
+
+
+def _checked_small(own: Race, contender: Contender) -> Check:
+    """Judge at small sizes; who is not right in float32 may be right in TF32.
+
+    Ours are, where they say so, and nowhere else.
+    """
+    case, name = own.point.small_case(), contender.name
+    declared = contender.note == IN_TF32
+    found = check_small(contender, case, own.dtype)
+    stranger = not name.startswith(OURS) and contender.op in MULTIPLYING
+    if declared or (stranger and own.dtype == np.float32 and not found.passed):
+        with tf32():
+            coarse = check_small(contender, case, own.dtype)
+        if declared or coarse.passed:
+            own.coarse.add(name)
+            own.notes[name] = IN_TF32
+            return coarse
+    return found
 
 
 def _too_large(own: Race) -> str:
@@ -185,10 +224,13 @@ def _time(own: Race, right: list[Contender]) -> None:
     failed: dict[str, Any] = {}
     turns: dict[str, Turns] = {}
     for name, made in calls.items():
+        _ = own.begin(name)
         turns |= _turns(own, name, made, failed)
     for name, found in race(own.device, turns, failed).items():
         times = per_call(found, own.copies) if name in own.graphs else found
         own.out.append(own.measurement(name, MEASURED, samples=times))
+    if failed:
+        assert_alive(own.device)
     for name, error in failed.items():
         status = SKIPPED if _no_memory(error) else WRONG
         own.out.append(own.measurement(name, status, reason=raised(error)))
@@ -206,8 +248,9 @@ def _verified(
     got = contender.outputs(made[0]())
     own.bytes = own.bytes or _nbytes(inputs[0]) + _nbytes(got)
     found = NOTHING
-    for expected in samples:
-        found += check_sample(contender, expected, got)
+    with tf32() if contender.name in own.coarse else nullcontext():
+        for expected in samples:
+            found += check_sample(contender, expected, got)
     return found
 
 
@@ -223,6 +266,7 @@ def _turns(
     try:
         short = own.point.steps or own.device.seconds(kept[:1]) < SHORT_SECONDS
     except Exception as error:  # a stranger's code may raise anything
+        assert_alive(own.device)
         failed[name] = error
         return {}
     if not short:

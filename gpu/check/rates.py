@@ -15,12 +15,12 @@ THREADS = 256
 RATES = Program(
     "rates.cu",
     budgets=(
-        Budget("rate_copy", registers=64, needs=("LDG.E.128", "STG.E.128")),
-        Budget("rate_l2", registers=64, needs=("LDG.E.128",)),
-        Budget("rate_ex2", registers=40, per=("MUFU.EX2", 1.2)),
-        Budget("rate_fma", registers=40, per=("FFMA", 1.2)),
-        Budget("rate_mma", registers=64, per=("HMMA", 3.0)),
-        Budget("rate_atomics", registers=40, needs=("RED",)),
+        Budget("rate_copy", 64, needs=("LDG.E.128", "STG.E.128"), shared=0),
+        Budget("rate_l2", 64, needs=("LDG.E.128",), shared=0),
+        Budget("rate_ex2", 40, per=("MUFU.EX2", 1.2), shared=0),
+        Budget("rate_fma", 40, per=("FFMA", 1.2), shared=0),
+        Budget("rate_mma", 64, per=("HMMA", 3.0), shared=0),
+        Budget("rate_atomics", 40, needs=("RED",), shared=0),
     ),
 )
 REPEATS = 7

@@ -33,7 +33,9 @@ def point(found: Iterable[Measurement]) -> Iterator[str]:
         (m for m in found if m.implementation == OURS and m.status == MEASURED), None
     )
     for measurement in found:
-        yield f"    {measurement.implementation:<30} {_cells(measurement, ours)}"
+        words = _cells(measurement, ours)
+        note = f"  {measurement.note}" if measurement.note else ""
+        yield f"    {measurement.implementation:<30} {words}{note}"
 
 
 def _cells(found: Measurement, ours: Measurement | None) -> str:

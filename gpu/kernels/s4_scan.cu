@@ -127,12 +127,14 @@ extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
       }
     }
     __syncthreads();
-    if (!READ || !copies) continue;
+    if constexpr (READ) {
 #pragma unroll
-    for (int i = 0; i < COPIES; ++i) {
-      const int t = line + i * LANES, at = t * PITCH + column;
-      if (t < tokens)
-        y[(from + t) * channels + front + column] = from_float<IO>(fmaf(skip, U[at], Y[at]));
+      for (int i = 0; i < COPIES; ++i) {
+        const int t = line + i * LANES, at = t * PITCH + column;
+        if (copies && t < tokens)
+          y[(from + t) * channels + front + column] =
+              from_float<IO>(fmaf(skip, U[at], Y[at]));
+      }
     }
   }
   if (!exists || (READ && !part.ends)) return;

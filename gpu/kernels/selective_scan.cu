@@ -223,12 +223,13 @@ __device__ __forceinline__ void run(Inputs& in, const Shared& s, const Segment& 
     }
     y += tile_stride(y_row);
   }
-  if (READ || PARTS == 2) return;
+  if constexpr (!READ && PARTS == 1) {
 #pragma unroll
-  for (int r = 0; r < ROWS; ++r)
+    for (int r = 0; r < ROWS; ++r)
 #pragma unroll
-    for (int i = 0; i < STATES; ++i)
-      span[r][i] = Value::decay(x.rate[r][i], elapsed[r]);
+      for (int i = 0; i < STATES; ++i)
+        span[r][i] = Value::decay(x.rate[r][i], elapsed[r]);
+  }
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)

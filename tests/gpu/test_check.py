@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import jsonschema
 import numpy as np
 import pytest
+from ssmref.gpu import precision
 from ssmref.gpu.check import child, contenders, device, parts
 from ssmref.gpu.check.book import Book
 from ssmref.gpu.check.grid import Point
@@ -19,7 +20,7 @@ from ssmref.gpu.check.verify import ops, verify
 from toy_gpu import SCAN, STEP, Clock
 
 from ssmref.bench import records
-from ssmref.golden import layers
+from ssmref.golden import attention, layers
 
 SMALL = Sizes(copy_bytes=2**14, l2_bytes=2**12, rounds=8, blocks_per_processor=2)
 NORM = "layers.rms_norm"
@@ -141,6 +142,26 @@ def test_verification_has_an_outcome_for_each_op_and_precision():
     (outcome,) = verify("core", wrong, ("float32",))
     assert not outcome.passed
     assert len(outcome.failures) > 3
+
+
+def test_products_are_verified_in_tf32_too():
+    used = []
+
+    def rough(*args, **kwargs):
+        used.append(precision.parts(np.dtype(np.float32)))
+        y, cache = attention.attention(*args, **kwargs)
+        return y * np.float32(1 + 2e-5), cache
+
+    functions = {"attention.attention": rough, NORM: layers.rms_norm}
+    outcomes = verify("core", functions, ("float32", "tf32"))
+    found = {(o.op, o.dtype): o.passed for o in outcomes}
+    assert found == {
+        ("attention.attention", "float32"): False,
+        ("attention.attention", "tf32"): True,
+        (NORM, "float32"): True,
+    }
+    assert set(used) == {2, 1}
+    assert precision.parts(np.dtype(np.float32)) == 2
 
 
 def test_all_ops_of_the_package_are_verified():

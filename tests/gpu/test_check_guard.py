@@ -9,13 +9,14 @@ import time
 import pytest
 from hostcupy.module import cupy as stand_in
 from ssmref.gpu.check import __main__ as command
-from ssmref.gpu.check import child, guard, parts
+from ssmref.gpu.check import child, contenders, guard, parts, racing
 from ssmref.gpu.check.book import Book
 from ssmref.gpu.check.grid import Point
 from ssmref.gpu.check.guard import LOST, LostError, Progress, guarded
 from ssmref.gpu.check.parts import Run, run_part
 from toy_gpu import SCAN, STEP, Clock
 
+from ssmref.bench.contender import Contender
 from ssmref.golden import layers
 
 NORM = "layers.rms_norm"
@@ -212,6 +213,26 @@ def test_what_is_left_out_keeps_its_parts_from_passing(make_run, monkeypatch):
     assert found.summary.endswith(f"0 failed, left out: {SCAN.op}, rates, s4.s4")
     assert run_part(run, "scan").summary.startswith("0 figures")
     assert run_part(run, "rates").summary.startswith("left out")
+
+
+def test_a_stranger_that_takes_the_gpu_is_left_out(make_run, monkeypatch, tmp_path):
+    def breaks(_):
+        raise ValueError("an illegal address, as it turned out")
+
+    def offered(op, dtype):
+        ours = contenders.contenders(op, dtype)[0]
+        return [ours, Contender("theirs", op, breaks, dict)]
+
+    monkeypatch.setattr(racing, "contenders", offered)
+    assert run_part(make_run(Clock()), "scan").passed, "the GPU goes on"
+    with pytest.raises(LostError, match="cudaErrorIllegalAddress"):
+        run_part(make_run(Broken(), progress=Progress(tmp_path / "at")), "steps")
+    what = (tmp_path / "at").read_text()
+    assert what == f"{STEP.op} by theirs"
+    run = make_run(Broken(), skipped=frozenset({what}))
+    assert run_part(run, "steps").passed, "ours is right"
+    left = [r for r in run.book.records() if r.get("reason") == "left out"]
+    assert {record["implementation"] for record in left} == {"theirs"}
 
 
 def test_lost_is_a_status_of_its_own(monkeypatch, capsys):

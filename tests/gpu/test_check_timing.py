@@ -2,16 +2,18 @@
 
 import numpy as np
 import pytest
-from ssmref.gpu.check import grid, racing, timing
+from ssmref.gpu.check import contenders, grid, racing, timing
 from ssmref.gpu.check.grid import Point
 from ssmref.gpu.check.racing import run_point
 from ssmref.gpu.check.timing import Turns, calls_per_sample, race
-from toy_gpu import SCAN, STEP, Clock
+from toy_gpu import SCAN, SSD, STEP, Clock
 
 from ssmref.bench.contender import Contender, UnavailableError
 from ssmref.bench.rates import Rate
+from ssmref.bench.verification import check_small
 from ssmref.conformance.outputs import flatten
-from ssmref.golden import layers, mamba1
+from ssmref.conformance.precision import tf32
+from ssmref.golden import layers, mamba1, mamba2
 from ssmref.ops import OPS
 
 
@@ -83,7 +85,7 @@ def field(monkeypatch):
     """Let a point have these contenders; return how to run it."""
 
     def run(*offered, workload=SCAN, clock=None, dtype="float32", rates=None):
-        monkeypatch.setattr(racing, "contenders", lambda _: list(offered))
+        monkeypatch.setattr(racing, "contenders", lambda *_: list(offered))
         clock = clock or Clock()
         found = list(run_point(clock, Point(workload), dtype, rates or {}))
         return {m.implementation: m for m in found}, clock
@@ -208,6 +210,43 @@ def test_calls_as_short_as_a_launch_are_replayed(field):
     copies = found["right"].copies
     assert found["right"].samples.median == pytest.approx(6e-5 / copies)
     assert found["right, eager"].samples.median == pytest.approx(5e-4)
+
+
+def rounded_as_tf32(x, dt, A, B, C, **options):
+    """Multiply numbers of 11 bits."""
+
+    def cut(a):
+        return (a.view(np.uint32) + 0x1000 & ~np.uint32(0x1FFF)).view(np.float32)
+
+    return mamba2.ssd(cut(x), dt, A, cut(B), cut(C), **options)
+
+
+def test_a_stranger_may_be_right_in_tf32(field):
+    strangers = contender("theirs", rounded_as_tf32, SSD)
+    ours = contender("ssmref.gpu", rounded_as_tf32, SSD)
+    found, _ = field(strangers, ours, contender("off", mamba2_off, SSD), workload=SSD)
+    assert (found["theirs"].status, found["theirs"].note) == ("measured", "in TF32")
+    assert found["ssmref.gpu"].status == "wrong", "ours has to be right in float32"
+    assert found["off"].status == "wrong"
+
+
+def mamba2_off(*args, **options):
+    y, state = mamba2.ssd(*args, **options)
+    return y * np.float32(1.1), state
+
+
+def test_ours_in_tf32_is_a_contender_of_its_own():
+    by = {c.name: c for c in contenders.contenders(SSD.op, np.dtype(np.float32))}
+    exact, coarse = by["ssmref.gpu"], by["ssmref.gpu tf32"]
+    assert (exact.note, coarse.note) == ("", "in TF32")
+    assert not coarse.whole_signal
+    case, dtype = Point(SSD).small_case(), np.dtype(np.float32)
+    assert check_small(exact, case, dtype).passed
+    assert not check_small(coarse, case, dtype).passed
+    with tf32():
+        assert check_small(coarse, case, dtype).passed
+    low = contenders.contenders(SSD.op, np.dtype(np.float16))
+    assert "ssmref.gpu tf32" not in {c.name for c in low}
 
 
 def test_who_raises_at_the_first_timed_call_gets_no_time(field):

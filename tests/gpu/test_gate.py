@@ -2,7 +2,14 @@
 
 import pytest
 from ssmref.gpu._launch import Budget, Program, product
-from support.gate import check_shared, findings, refusals, representatives
+from support.gate import (
+    check_shared,
+    findings,
+    findings_among,
+    refusals,
+    representatives,
+    violations,
+)
 from support.nvrtc import RefusedError, needs_nvrtc
 from support.sass import instructions, listing
 
@@ -116,7 +123,7 @@ def test_too_many_registers_are_found(refused):
     assert "registers of 4" in texts[0]
 
 
-@pytest.mark.parametrize("architecture", [80, 90, 120])
+@pytest.mark.parametrize("architecture", [80, 120])
 def test_spills_are_found(refused, architecture):
     budget = Budget("spilling", registers=255)
     (text,) = refused(SPILLING, budget, architecture=architecture)
@@ -180,6 +187,23 @@ def test_shared_memory_beyond_the_budget_is_found():
     for number, shared in ((1, 201), (3, 101)):
         with pytest.raises(AssertionError, match=f"'N': {number}.*: {shared}"):
             check_shared(program.kernel("scan", N=number), shared)
+
+
+def test_programs_that_share_a_disassembly_are_told_apart(tmp_path):
+    programs = []
+    for name, source, budget in (("a", SCALE, 40), ("b", DECAY, 4)):
+        _ = (tmp_path / f"{name}.cu").write_text(source)
+        budgets = tuple(Budget(kernel, budget) for kernel in ("scale", "decay"))
+        programs.append(Program(f"{name}.cu", ({},), budgets, folder=tmp_path))
+    variants = [*product(IO=("bf16", "f16"), WIDE=(1,)), {}]
+    a, b = programs
+    chosen = [(a, variants[0]), (b, variants[2]), (a, variants[1])]
+    found = list(findings_among(chosen, 90))
+    assert [f.kernel for f in found] == ["scale", "decay", "scale"]
+    assert [f.listing.has("MUFU.EX2") for f in found] == [False, True, False]
+    assert [f.listing.has("LDG.E.128") for f in found] == [True, False, True]
+    (text,) = violations(found)
+    assert text.startswith("b.cu: decay  sm_90 takes")
 
 
 def test_file_without_kernel_is_refused(refused):

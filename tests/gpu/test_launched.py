@@ -44,21 +44,33 @@ def call_all(name):
                 _ = call(function, OPS[name], case.arguments(dtype))
 
 
-def not_compiled(kernels, *, alike):
-    """Return those whose macros are not compiled elsewhere, each source once.
+def not_compiled(kernels):
+    """Return those whose macros are not compiled elsewhere, each source once."""
+    found = {(k.program.file, *sorted(k.macros.items())): k for k in kernels}
+    return [k for k in found.values() if k.macros not in k.program.variants]
 
-    Words, as for precisions, are all in variants: one choice of them is enough where
-    those that differ in nothing else are `alike`.
+
+def some_of(kernels):
+    """Return a few with every value of an integer that is not compiled elsewhere.
+
+    Words, as for precisions, are all in variants.
     """
-    others = [k for k in kernels if k.macros not in k.program.variants]
-    kept = int if alike else (int, str)
-    return {
-        (
-            k.program.file,
-            *sorted(m for m in k.macros.items() if isinstance(m[1], kept)),
-        ): k
-        for k in others
-    }.values()
+    kernels = not_compiled(kernels)
+    missing, chosen = set().union(*map(_new, kernels)), []
+    while missing:
+        most = max(kernels, key=lambda k: len(_new(k) & missing))
+        missing -= _new(most)
+        chosen.append(most)
+    return chosen
+
+
+def _new(kernel):
+    """Return the integers of a kernel that no variant of its program has."""
+    program, known = kernel.program, set()
+    for variant in program.variants:
+        known |= variant.items()
+    integers = {m for m in kernel.macros.items() if isinstance(m[1], int)}
+    return {(program.file, *macro) for macro in integers - known}
 
 
 def complaints(kernels):
@@ -76,22 +88,27 @@ def complaints(kernels):
 
 @needs_nvrtc
 @pytest.mark.parametrize(
-    "alike", [True, pytest.param(False, marks=pytest.mark.thorough)]
+    "chosen", [some_of, pytest.param(not_compiled, marks=pytest.mark.thorough)]
 )
 @pytest.mark.parametrize("name", emulated.offered())
-def test_what_core_cases_launch_compiles(name, alike, launched):
+def test_what_core_cases_launch_compiles(name, chosen, launched):
     call_all(name)
     assert launched
-    assert not list(complaints(not_compiled(launched.values(), alike=alike)))
+    assert not list(complaints(chosen(launched.values())))
 
 
-def test_words_alone_make_no_difference_where_kernels_are_alike(tmp_path):
+def test_few_kernels_have_every_new_value(tmp_path):
     _ = (tmp_path / "sample.cu").write_text(SAMPLE)
-    words = product(IO=("float", "bf16"), N=(1,))
-    program = Program("sample.cu", words, folder=tmp_path)
-    made = [program.kernel("s", **m) for m in product(IO=("float", "bf16"), N=(1, 2))]
-    assert len(not_compiled(made, alike=False)) == 2
-    assert [k.macros["N"] for k in not_compiled(made, alike=True)] == [2]
+    known = product(IO=("float", "bf16"), N=(1,), M=(1, 2))
+    program = Program("sample.cu", known, folder=tmp_path)
+    others = product(IO=("float", "bf16"), N=(1, 2, 3), M=(1, 2, 4))
+    made = [program.kernel("sample", **macros) for macros in others]
+    assert len(not_compiled(made)) == len(others) - len(known)
+    values = [(k.macros["N"], k.macros["M"]) for k in some_of(made)]
+    assert len(values) == 2
+    assert {n for n, _ in values} == {2, 3}
+    assert 4 in {m for _, m in values}
+    assert some_of([program.kernel("sample", **macros) for macros in known]) == []
 
 
 SAMPLE = """

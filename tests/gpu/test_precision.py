@@ -10,6 +10,7 @@ from judging import device_op, on_device, verdict_on
 from ssmref.gpu import precision
 from ssmref.gpu._launch import Kernel
 from ssmref.gpu._types import BFLOAT16, FLOAT16, FLOAT32
+from ssmref.gpu.check import verify
 
 from ssmref.conformance import precision as judged
 from ssmref.conformance.catalogue import cases_of
@@ -40,6 +41,10 @@ def test_an_error_ends_it():
     with pytest.raises(KeyError), precision.tf32():
         raise KeyError
     assert parts() == [2, 1, 1]
+
+
+def test_check_command_knows_the_same_ops():
+    assert set(verify.MULTIPLYING) == set(OPS)
 
 
 def test_other_threads_do_not_see_it():

@@ -18,19 +18,25 @@ def richest(name: str) -> str:
     return str(next((c for c in cases if c.family == "everything"), cases[-1]))
 
 
-# Each builds its kernels anew; the kernels with the most barriers are always checked.
-ALWAYS = ("mamba1.selective_scan", "mamba3.mimo_step", "layers.rms_norm_gated")
+# Each builds its kernels anew, and other files have tests of their own for all other
+# kernels: ssd, mamba3_scan, mamba3, mamba2, layers, s4, long_convolution, and for races
+# of attention.
+SCAN, ATTENTION = "mamba1.selective_scan", "attention.attention"
+ALWAYS = {
+    "asan": (SCAN, f"{SCAN}_step", ATTENTION, f"{ATTENTION}_step"),
+    "tsan": (SCAN,),
+}
 
 
 @pytest.mark.parametrize(
-    "name",
+    ("mode", "name"),
     [
-        pytest.param(op, marks=() if op in ALWAYS else pytest.mark.thorough)
+        pytest.param(mode, op, marks=() if op in always else pytest.mark.thorough)
+        for mode, always in ALWAYS.items()
         for op in emulated.offered()
     ],
 )
-@pytest.mark.parametrize("mode", CIRCUMSTANCES)
-def test_op_is_clean(name, mode):
+def test_op_is_clean(mode, name):
     case = richest(name)
     options = "--op", name, "--dtype", "bfloat16", "--case", case
     said = sanitized.run(mode, *options, *CIRCUMSTANCES[mode])

@@ -10,6 +10,14 @@ SCAN = Workload(
     {"batch": 2, "length": 7, "channels": 3, "state": 3},
     {"batch": 1, "sequences": 1, "channels": 2},
 )
+SSD = Workload(
+    "mamba2.ssd",
+    "gpu",
+    "toy",
+    {"batch": 1, "length": 70, "heads": 2, "headdim": 8, "groups": 1, "state": 16},
+    {"batch": 1, "length": 70, "heads": 2, "headdim": 8, "groups": 1, "state": 16},
+    {"batch": 1, "sequences": 1},
+)
 STEP = Workload(
     "layers.causal_conv1d_step",
     "gpu",

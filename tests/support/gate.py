@@ -90,10 +90,17 @@ def findings(
 ) -> Iterator[Finding]:
     """Compile variants of a program, by default all, and look at what came out."""
     chosen = program.variants if variants is None else variants
-    made = [(v, compiled(program, architecture, dict(v))) for v in chosen]
-    pieces = [(v, name, c) for v, c in made for name in sorted(c.usage)]
-    texts = listings(architecture, [c.code[name] for _, name, c in pieces])
-    for (variant, name, c), listing in zip(pieces, texts, strict=True):
+    yield from findings_among([(program, v) for v in chosen], architecture)
+
+
+def findings_among(
+    chosen: Sequence[tuple[Program, Variant]], architecture: int
+) -> Iterator[Finding]:
+    """Do that for variants of several programs, all disassembled at once."""
+    made = [(p, v, compiled(p, architecture, dict(v))) for p, v in chosen]
+    pieces = [(p, v, name, c) for p, v, c in made for name in sorted(c.usage)]
+    texts = listings(architecture, [c.code[name] for _, _, name, c in pieces])
+    for (program, variant, name, c), listing in zip(pieces, texts, strict=True):
         budgets = tuple(b for b in program.budgets if b.holds_for(name, variant))
         yield Finding(
             program.file, name, variant, architecture, c.usage[name], listing, budgets
@@ -107,9 +114,14 @@ def check_shared(kernel: Kernel, shared: int) -> None:
             assert shared <= budget.shared, f"{kernel.name} {kernel.macros}: {shared}"
 
 
+def violations(found: Sequence[Finding]) -> list[str]:
+    """Return a sentence for everything that a budget does not allow."""
+    return [f"{finding} {text}" for finding in found for text in finding.violations()]
+
+
 def refusals(program: Program, found: Sequence[Finding]) -> list[str]:
     """Return what is wrong with a program; a budget that holds for nothing is wrong."""
-    wrong = [f"{finding} {text}" for finding in found for text in finding.violations()]
+    wrong = violations(found)
     used = {id(budget) for finding in found for budget in finding.budgets}
     idle = [budget for budget in program.budgets if id(budget) not in used]
     wrong += [f"{program.file}: {budget} holds for nothing" for budget in idle]

@@ -13,6 +13,8 @@ from pathlib import Path
 HOST = Path(__file__).resolve().parents[1] / "host"
 # A GPU fuses multiplication and addition by default; so does the host, where it can.
 COMMON = ("-fPIC", "-fno-strict-aliasing", "-ffp-contract=fast", "-Wno-unknown-pragmas")
+# Of debugging symbols, reports need lines alone; the compiler takes longer than what it
+# compiles runs, but for threads.
 MODES = {
     "plain": ("-O1", "-fexpensive-optimizations"),
     "asan": (
