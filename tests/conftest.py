@@ -7,11 +7,8 @@ import pytest
 
 TESTS = Path(__file__).parent
 
-# Two processes that compile one function for two dtypes at once confuse Numba's cache:
-# the index names one file for both. Each worker of pytest-xdist keeps its own.
-if worker := os.environ.get("PYTEST_XDIST_WORKER"):
-    caches = Path(os.environ.get("NUMBA_CACHE_DIR", TESTS.parent / ".numba_cache"))
-    os.environ["NUMBA_CACHE_DIR"] = str(caches / worker)
+# All workers of pytest-xdist, and processes that tests start, share what is compiled.
+os.environ.setdefault("NUMBA_CACHE_DIR", str(TESTS.parent / ".numba_cache"))
 
 # Folders whose fixtures take seconds: a worker has all tests of a file, or of a folder.
 BY_FILE = (TESTS / "bench", TESTS / "examples")

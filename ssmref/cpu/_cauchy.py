@@ -20,7 +20,7 @@ import numpy as np
 from .toolkit.items import Item, for_each
 from .toolkit.kernels import (
     INT64,
-    kernel,
+    inner,
     lane_count,
     lane_count_of,
     micro_kernel,
@@ -152,7 +152,7 @@ def _run_tile(constants, size, t, out, job):
         out[channel, first + i] = complex(re - tangent * im, im + tangent * re)
 
 
-@kernel
+@inner
 def _eliminate(r, size):
     """Leave the first of r, (size, size), less what the ranks take, in its place."""
     for k in range(size - 1, 0, -1):
@@ -164,7 +164,7 @@ def _eliminate(r, size):
                 _subtract(r[i * size + j], r[i * size + k], r[k * size + j], pivot)
 
 
-@kernel
+@inner
 def _subtract(x, a, b, pivot):
     """Find ``x - a b / pivot`` for complex numbers in planes."""
     use_wide_vectors()

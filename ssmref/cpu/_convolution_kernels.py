@@ -15,7 +15,8 @@ import numpy as np
 from numba import prange
 
 from .toolkit.elementary import silu_of
-from .toolkit.kernels import INT64, kernel, micro_kernel, parallel_kernel
+from .toolkit.kernels import INT64, inner, kernel, micro_kernel, parallel_kernel
+from .toolkit.rows import along
 from .toolkit.threads import few
 
 # Tokens in registers at a time, and numbers that a thread is given at a time (50 us).
@@ -45,11 +46,11 @@ def _plain_active(y, x, taps, bias, t, width, channels):
 
 def _emit(activate, lanes, y, x, taps, bias, t, width, channels):
     """Emit rows of vectors: each tap meets a window of tokens, which moves with it."""
-    builder, size = lanes.builder, INT64(lanes.count)
+    builder = lanes.builder
     before = builder.sub(t, builder.sub(width, INT64(1)))
     later = builder.add(before, INT64(TOGETHER - 1))
 
-    def vector(column, mask):
+    def vector(column, _, mask):
         def load(array, row):
             place = builder.add(builder.mul(row, channels), column)
             return lanes.load(array, place, mask)
@@ -69,15 +70,9 @@ def _emit(activate, lanes, y, x, taps, bias, t, width, channels):
             row = builder.mul(builder.add(t, INT64(u)), channels)
             value = silu_of(total) if activate else total
             lanes.store(value, y, builder.add(row, column), mask)
+        return []
 
-    def body(i, values):
-        vector(builder.mul(i, size), None)
-        return values
-
-    whole = builder.sdiv(channels, size)
-    lanes.loop(whole, [], body)
-    done = builder.mul(whole, size)
-    vector(done, lanes.first(builder.sub(channels, done)))
+    along(lanes, channels, [], vector)
 
 
 @micro_kernel(_plain_linear)
@@ -92,7 +87,7 @@ def _active_tile(lanes, *arguments):
     _emit(True, lanes, *arguments)
 
 
-@kernel
+@inner
 def _tiles(y, x, taps, bias, activate, first, last):
     """Write at least TOGETHER tokens; the last tile may repeat some of the others."""
     width, channels = taps.shape
@@ -104,13 +99,14 @@ def _tiles(y, x, taps, bias, activate, first, last):
             _linear_tile(y, x, taps, bias, t, width, channels)
 
 
-@kernel
-def _copy(target, source):
+@inner
+def copy(target, source):
+    """Copy the numbers of a token."""
     for c in range(source.size):
         target[c] = source[c]
 
 
-@kernel
+@inner
 def _few(y, x, taps, bias, activate, state, start, first, last):
     """Write tokens whose past begins in `state`, or that are fewer than a tile.
 
@@ -120,11 +116,11 @@ def _few(y, x, taps, bias, activate, state, start, first, last):
     joined = np.zeros((past + max(count, TOGETHER), x.shape[1]), x.dtype)
     for j in range(past + count):
         t = first - past + j
-        _copy(joined[j], state[past + t - start] if t < start else x[t])
+        copy(joined[j], state[past + t - start] if t < start else x[t])
     result = np.empty_like(joined)
     _tiles(result, joined, taps, bias, activate, past, len(joined))
     for j in range(count):
-        _copy(y[first + j], result[past + j])
+        copy(y[first + j], result[past + j])
 
 
 @kernel
@@ -169,6 +165,6 @@ def last_tokens(ends, x, states, bounds):
         start, count = bounds[row], bounds[row + 1] - bounds[row]
         for k in range(past):
             if k + count < past:
-                _copy(ends[row, k], states[row, k + count])
+                copy(ends[row, k], states[row, k + count])
             else:
-                _copy(ends[row, k], x[start + k + count - past])
+                copy(ends[row, k], x[start + k + count - past])

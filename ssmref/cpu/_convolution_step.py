@@ -5,32 +5,27 @@ Limit: memory. The buffer of each row is read and written once, and so are the t
 
 from numba import prange
 
+from ._convolution_kernels import copy
 from .toolkit.elementary import silu
-from .toolkit.kernels import kernel, parallel_kernel, use_wide_vectors
+from .toolkit.kernels import inner, kernel, parallel_kernel, use_wide_vectors
 from .toolkit.threads import few
 
 
-@kernel
-def _copy(target, source):
-    for c in range(target.size):
-        target[c] = source[c]
-
-
-@kernel
+@inner
 def _add_product(y, weight, x):
     use_wide_vectors()
     for c in range(y.size):
         y[c] += weight[c] * x[c]
 
 
-@kernel
+@inner
 def _activate(y):
     use_wide_vectors()
     for c in range(y.size):
         y[c] = silu(y[c])
 
 
-@kernel
+@inner
 def _outputs(y, x, state, position, taps, bias, activate):
     """Write the outputs of a row. Token q < 0, before x, is at the end of `state`.
 
@@ -38,7 +33,7 @@ def _outputs(y, x, state, position, taps, bias, activate):
     """
     window, width = len(state), len(taps)
     for t in range(len(y)):
-        _copy(y[t], bias)
+        copy(y[t], bias)
         for k in range(width):
             q = t - (width - 1) + k
             if q >= 0:
@@ -51,16 +46,16 @@ def _outputs(y, x, state, position, taps, bias, activate):
             _activate(y[t])
 
 
-@kernel
+@inner
 def _shift(new, state, x):
     """Write the last tokens of `state` and x."""
     window, tokens = len(state), len(x)
     for j in range(window):
         at = j + tokens
-        _copy(new[j], state[at] if at < window else x[at - window])
+        copy(new[j], state[at] if at < window else x[at - window])
 
 
-@kernel
+@inner
 def _linear_row(b, y, x, state, new, rows, taps, bias, activate):
     row = rows[b]
     if row < 0:
@@ -88,7 +83,7 @@ def linear(y, x, state, new, *options):
     run(y, x, state, new, *options)
 
 
-@kernel
+@inner
 def _circular_row(b, y, x, state, new, rows, position, taps, bias, activate):
     row, window = rows[b], state.shape[1]
     if row < 0:
@@ -96,7 +91,7 @@ def _circular_row(b, y, x, state, new, rows, position, taps, bias, activate):
     else:
         _outputs(y[b], x[b], state[row], position[b], taps, bias, activate)
         for t in range(x.shape[1]):
-            _copy(new[row, (position[b] + t) % window], x[b, t])
+            copy(new[row, (position[b] + t) % window], x[b, t])
 
 
 @kernel

@@ -8,7 +8,7 @@ import numpy as np
 from ._diagonal import DECAY, DRIVE, GROUP, PLANES, POWER, READ
 from ._discretize import discretize
 from .toolkit.items import Item, for_each
-from .toolkit.kernels import kernel
+from .toolkit.kernels import inner, kernel
 from .toolkit.memory import aligned_zeros
 
 
@@ -54,7 +54,7 @@ def _prepare(dt, A, B, C, D, hold, owners, all_W, all_K, all_decay, vector):
     _keep(W, POWER, power)
 
 
-@kernel
+@inner
 def _gather(scale, A, owner, planes):
     """Find ``scale[d] A[d, n]`` of the rows d that the lanes have."""
     count = len(owner)
@@ -66,7 +66,7 @@ def _gather(scale, A, owner, planes):
                 planes[1, n * count + lane] = scale[d] * A[d, n].imag
 
 
-@kernel
+@inner
 def _multiply(x, a):
     """Multiply x by a: planes of complex numbers."""
     for i in range(x.shape[1]):
@@ -75,7 +75,7 @@ def _multiply(x, a):
         x[0, i] = re
 
 
-@kernel
+@inner
 def _keep(W, plane, x):
     """Round both parts to the dtype of W."""
     size = x.shape[1]
@@ -84,7 +84,7 @@ def _keep(W, plane, x):
         W[(plane + 1) * size + i] = x[1, i]
 
 
-@kernel
+@inner
 def _taps(c, b, D, owner, j, K):
     """Set ``K[j]`` to the sum of ``Re(c b)`` over states; D is added to the first."""
     count = len(owner)
@@ -110,7 +110,7 @@ def raise_to(a, exponent, power):
         exponent //= 2
 
 
-@kernel
+@inner
 def load_state(states, row, index, X, at, plane):
     """Copy states into planes, see `advance`: lane i is ``states[row, index[i]]``.
 
@@ -123,7 +123,7 @@ def load_state(states, row, index, X, at, plane):
             X[plane + place] = states[row, index[lane], n].imag
 
 
-@kernel
+@inner
 def store_state(X, at, plane, states, row, index):
     """The opposite of `load_state`."""
     for lane in range(len(index)):

@@ -10,8 +10,17 @@ import numpy as np
 from llvmlite import ir
 
 from ._discretize import discretize
-from .toolkit.kernels import INT32, INT64, Value, kernel, micro_kernel, use_wide_vectors
+from .toolkit.kernels import INT32, INT64, Value, inner, micro_kernel, use_wide_vectors
 from .toolkit.rows import along
+
+# Channels that are discretised together, and then advanced row by row: long runs of
+# memory, and constants that stay in the first-level cache.
+CHANNELS = 16
+
+
+def next_state(state, slots):
+    """Return memory for new states: all are written, or those that slots name."""
+    return np.empty(state.shape, state.dtype) if slots is None else state.copy()
 
 
 def _plain_turn(M, m_at, plane, x, x_at, new, new_at, u, count):
@@ -80,7 +89,39 @@ def dot(lanes, a, a_at, b, b_at, count):
     return lanes.total(along(lanes, builder.sub(count, done), [total], part)[0])
 
 
-@kernel
+def _plain_move(old, at, new, weights, w_at, count):
+    """Move numbers one place on; return the sum of their products with weights."""
+    own = old[at : at + count].copy()
+    new[at + 1 : at + 1 + count] = own
+    return np.dot(own, weights[w_at : w_at + count])
+
+
+@micro_kernel(_plain_move, number=True)
+def move(lanes, old, at, new, weights, w_at, count):
+    """One sum per lane, then the sum of the lanes.
+
+    The last numbers go first: both arrays often lie equally far from the beginning of
+    a page, and then the processor takes a load from behind a store for one from it.
+    """
+    builder = lanes.builder
+    target, whole = builder.add(at, INT64(1)), builder.sdiv(count, INT64(lanes.count))
+
+    def part(i, total, mask):
+        own = lanes.load(old, builder.add(at, i), mask)
+        lanes.store(own, new, builder.add(target, i), mask)
+        weight = lanes.load(weights, builder.add(w_at, i), mask)
+        return lanes.fma(own, weight, total)
+
+    def back(i, sums):
+        i = builder.sub(whole, builder.add(i, INT64(1)))
+        return [part(builder.mul(i, INT64(lanes.count)), sums[0], None)]
+
+    done = builder.mul(whole, INT64(lanes.count))
+    rest = part(done, lanes.constant(0.0), lanes.first(builder.sub(count, done)))
+    return lanes.total(lanes.loop(whole, [rest], back)[0])
+
+
+@inner
 def system(dt, A, B, C, hold, first, last, M):
     """Fill the planes of rows `first` to `last`: what `turn` multiplies by.
 
@@ -105,7 +146,7 @@ def system(dt, A, B, C, hold, first, last, M):
 # wherever it cannot exclude them, and then LLVM gives up.
 
 
-@kernel
+@inner
 def _exponents(dt, A, re, im):
     use_wide_vectors()
     step = np.float64(dt)
@@ -113,7 +154,7 @@ def _exponents(dt, A, re, im):
         re[n], im[n] = step * A[2 * n], step * A[2 * n + 1]
 
 
-@kernel
+@inner
 def _decays(re, im, same, other):
     use_wide_vectors()
     for n in range(len(re)):
@@ -121,7 +162,7 @@ def _decays(re, im, same, other):
         other[2 * n], other[2 * n + 1] = -im[n], im[n]
 
 
-@kernel
+@inner
 def _drives(g_re, g_im, dt, B, b):
     use_wide_vectors()
     step = np.float64(dt)
@@ -133,7 +174,7 @@ def _drives(g_re, g_im, dt, B, b):
         )
 
 
-@kernel
+@inner
 def _reads(C, c):
     use_wide_vectors()
     for n in range(len(C) // 2):

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..contract import choose
 from .toolkit.elementary import cos, exp, expm1, sin
-from .toolkit.kernels import kernel, use_wide_vectors
+from .toolkit.kernels import inner, kernel, use_wide_vectors
 
 # Where |z|^2 is no longer a normal number, (e^z - 1) / z is 1 to all digits.
 TINY = 1e-300
@@ -43,7 +43,7 @@ def discretize(z, a, g, hold):
         _bilinear(z[0], z[1], a[0], a[1], g[0], g[1])
 
 
-@kernel
+@inner
 def _zero_order_hold(z_re, z_im, a_re, a_im, g_re, g_im):
     """Find ``a = e^z`` and ``g = (e^z - 1) / z``, 1 at z = 0.
 
@@ -64,7 +64,7 @@ def _zero_order_hold(z_re, z_im, a_re, a_im, g_re, g_im):
         g_im[i] = 0.0 if tiny else (im * x - re * y) / norm
 
 
-@kernel
+@inner
 def _bilinear(z_re, z_im, a_re, a_im, g_re, g_im):
     """Find ``a = (1 + z/2) / (1 - z/2)`` and ``g = 1 / (1 - z/2)``."""
     use_wide_vectors()

@@ -12,11 +12,11 @@ sequence for a stripe of sets. Where jobs are too few, sequences are cut as in
 import numpy as np
 
 from ._diagonal_setup import constants
-from ._diagonal_step import system, turn
+from ._diagonal_step import CHANNELS, move, system, turn
 from ._h3_tiles import run_part
 from ._time_parts import carry_all, parts_of, stripe_of
 from .toolkit.items import Item, for_each
-from .toolkit.kernels import kernel, lane_count
+from .toolkit.kernels import inner, lane_count
 from .toolkit.memory import aligned_zeros
 
 # A pass without output costs so much of one with output; see `_s4d_kernels`.
@@ -90,68 +90,65 @@ def pairs_of(heads, features, count):
     return pairs.reshape(sets * features * parts, count)
 
 
-def step(q, k, v, dt, A, B, C, D, shift, hold, shift_state, state, rows):
-    """Return y and both new states, the last as real numbers; D may be empty.
+def step(
+    q, k, v, dt, A, B, C, D, shift, hold, shift_state, new_shift, state, new, rows
+):
+    """Return y, and fill both new states, the last as real numbers; D may be empty.
 
     `shift` is as in `scan`; states of pairs are (slots, pairs, 2 state), A, B and C
     (heads, 2 state), with parts side by side.
     """
-    y, new_shift, new = np.zeros_like(q), shift_state.copy(), state.copy()
+    y = np.zeros_like(q)
     work = 100 * A.size + 5 * len(q) * state[:1].size
     arguments = (q, k, v, y, dt, A, B, C, D, shift, hold, shift_state, new_shift)
-    for_each(_step, len(A), work, q.dtype, *arguments, state, new, rows)
-    return y, new_shift, new
+    blocks = -(-len(A) // CHANNELS)
+    for_each(_step, blocks, work, q.dtype, *arguments, state, new, rows)
+    return y
 
 
 @Item
 def _step(
     q, k, v, y, dt, A, B, C, D, shift, hold, shift_state, new_shift, state, new, rows,
-    head
+    block
 ):  # fmt: skip
-    """Advance one head of every row that has a slot."""
-    M = _system(dt, A, B, C, hold, head)
+    """Advance CHANNELS heads of every row that has a slot."""
+    first, last = block * CHANNELS, min((block + 1) * CHANNELS, len(A))
+    features = k.shape[1] // len(A)
+    M = np.empty((4, last - first, A.shape[1]), A.dtype)
+    system(dt, A, B, C, hold, first, last, M)
+    planes, keys = M.ravel(), np.empty((last - first) * features, k.dtype)
     for i in range(len(rows)):
         if rows[i] >= 0:
-            key = _shift_keys(k, shift, shift_state, new_shift, rows, i, head, len(A))
-            _step_head(q, v, y, D, key, M, state, new, rows, i, head)
+            channel = first * features
+            _shift_keys(k, shift, shift_state, new_shift, rows[i], i, channel, keys)
+            _step_heads(q, v, y, D, keys, planes, state, new, rows[i], i, first)
 
 
-@kernel
-def _system(dt, A, B, C, hold, head):
-    """Return the planes of one head for `turn`, flat."""
-    M = np.empty((4, 1, A.shape[1]), A.dtype)
-    system(dt, A, B, C, hold, head, head + 1, M)
-    return M.ravel()
+@inner
+def _shift_keys(k, shift, old, new, row, i, first, shifted):
+    """Move the keys of some channels one place on; fill the shifted keys."""
+    taps, weights = shift.shape[1], shift.ravel()
+    before, after = old.ravel(), new.ravel()
+    for j in range(len(shifted)):
+        c = first + j
+        at, key = (row * k.shape[1] + c) * taps, k[i, c]
+        after[at] = key
+        total = move(before, at, after, weights, c * taps + 1, taps - 1)
+        shifted[j] = weights[c * taps] * key + total
 
 
-@kernel
-def _shift_keys(k, shift, old, new, rows, i, head, heads):
-    """Move the keys of a head one place on; return the shifted keys."""
-    features, row = k.shape[1] // heads, rows[i]
-    shifted = np.empty(features, k.dtype)
-    for f in range(features):
-        c = head * features + f
-        new[row, c, 0] = k[i, c]
-        total = shift[c, 0] * k[i, c]
-        for j in range(1, shift.shape[1]):
-            new[row, c, j] = old[row, c, j - 1]
-            total += shift[c, j] * old[row, c, j - 1]
-        shifted[f] = total
-    return shifted
-
-
-@kernel
-def _step_head(q, v, y, D, key, M, state, new, rows, i, head):
-    """Advance the pairs of one head of one row."""
-    features, size = len(key), state.shape[2]
-    old, out = state.ravel(), new.ravel()
-    skip = D[head] if len(D) else v.dtype.type(0)
-    for a in range(features):
-        query = q[i, head * features + a]
+@inner
+def _step_heads(q, v, y, D, keys, M, state, new, row, i, first):
+    """Advance the pairs of some heads of one row; a channel of keys has its pairs."""
+    size, features = state.shape[2], state.shape[1] // q.shape[1]
+    old, out, plane = state.ravel(), new.ravel(), len(M) // 4
+    for c in range(len(keys)):
+        head = c // features
+        skip = D[first + head] if len(D) else v.dtype.type(0)
+        channel, base = first * features + c, (first + head) * features
+        query, key = q[i, channel], keys[c]
         for b in range(features):
-            pair = (head * features + a) * features + b
-            at = (rows[i] * state.shape[1] + pair) * size
-            c = head * features + b
-            kv = key[a] * v[i, c]
-            total = turn(M, 0, size, old, at, out, at, kv, size)
-            y[i, c] += query * (total + skip * kv)
+            at = ((row * q.shape[1] + channel) * features + b) * size
+            kv = key * v[i, base + b]
+            total = turn(M, head * size, plane, old, at, out, at, kv, size)
+            y[i, base + b] += query * (total + skip * kv)

@@ -6,6 +6,7 @@ its products of keys and values, runs, and leaves its share of the outputs.
 """
 
 import numpy as np
+from numba import njit
 
 from ._diagonal import TILE, advance, put, take
 from ._diagonal_setup import load_state, store_state
@@ -13,7 +14,7 @@ from ._time_parts import cut
 from .toolkit.items import Item
 from .toolkit.kernels import (
     INT64,
-    kernel,
+    inner,
     lane_count,
     lane_count_of,
     micro_kernel,
@@ -72,7 +73,7 @@ _filter_groups = micro_kernel(_plain_filter(TOKENS))(_emit_filter(TOKENS))
 _filter_tokens = micro_kernel(_plain_filter(1))(_emit_filter(1))
 
 
-@kernel
+@inner
 def key_of(k, bounds, shift_state, row, token, channel):
     """Return the key of a token, which may lie before the sequence."""
     before = bounds[row] - 1 - token
@@ -104,15 +105,15 @@ def run_part(
             load_state(state, row, pairs[b], X[b], 0, plane)
     if reading or not last_part:
         _run_stripe(
-            *(q, k, v, y, bounds, row, start, last, shift, shift_state),
-            *(X, W, K, features, first, sets, channel, reading),
-        )
+            q, k, v, y, bounds, row, start, last, shift, shift_state, X, W, K, features,
+            first, sets, channel, reading
+        )  # fmt: skip
     for b in range(first * per_set, (first + sets) * per_set):
         if reading and last_part:
             store_state(X[b], 0, plane, final, row, pairs[b])
 
 
-@kernel
+@njit(inline="always")
 def _run_stripe(
     q, k, v, y, bounds, row, start, last, shift, shift_state, X, W, K, features, first,
     sets, channel, reading
@@ -144,7 +145,7 @@ def _run_stripe(
             _store(out, plane, y, tile, channel, width, sets, tokens)
 
 
-@kernel
+@inner
 def _run_pairs(
     shifted, values, queries, out, room, features, b, tokens, reading, block, X, W, K,
     k, y, at, vectors
@@ -168,7 +169,7 @@ def _run_pairs(
         _add_product(out[first:], many, Y, size)
 
 
-@kernel
+@inner
 def _load(x, tiles, place, plane, token, channel, width, sets, tokens):
     """Copy the channels of some sets, which are vectors of their own."""
     count, channels = lane_count_of(x), x.shape[1]
@@ -184,7 +185,7 @@ def _load(x, tiles, place, plane, token, channel, width, sets, tokens):
         take(tiles, place + s * step, plane, x.ravel(), at_own, channels, own, tokens)
 
 
-@kernel
+@inner
 def _store(tiles, plane, x, token, channel, width, sets, tokens):
     """The opposite of `_load`."""
     count, channels = lane_count_of(x), x.shape[1]
@@ -199,7 +200,7 @@ def _store(tiles, plane, x, token, channel, width, sets, tokens):
         put(tiles, s * step, plane, x.ravel(), at + s * width, channels, own, tokens)
 
 
-@kernel
+@inner
 def _with_history(
     k, bounds, shift_state, shift, row, start, channel, width, sets, parts
 ):  # fmt: skip
@@ -219,7 +220,7 @@ def _with_history(
     return keys, weights
 
 
-@kernel
+@inner
 def _filter(weights, keys, shifted, vectors, tokens, count):
     """Find the shifted keys of a tile, then move its latest keys to the front."""
     taps = len(weights) // (vectors * count)
@@ -238,7 +239,7 @@ def _filter(weights, keys, shifted, vectors, tokens, count):
             keys[j] = keys[j + tokens * count]
 
 
-@kernel
+@inner
 def _spread(out, tiles, vector, features, i, tokens, count):
     """Give each lane feature i of its head: what meets all features of the values."""
     use_wide_vectors()
@@ -263,14 +264,14 @@ def _spread(out, tiles, vector, features, i, tokens, count):
                     row[lane + j] = number
 
 
-@kernel
+@inner
 def _multiply(out, a, b, size):
     use_wide_vectors()
     for i in range(size):
         out[i] = a[i] * b[i]
 
 
-@kernel
+@inner
 def _add_product(out, a, b, size):
     use_wide_vectors()
     for i in range(size):

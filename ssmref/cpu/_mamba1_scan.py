@@ -14,6 +14,7 @@ from . import _mamba1_shared as shared
 from . import _mamba1_wide as wide
 from ._mamba1_blocks import Plan
 from .toolkit.elementary import cos, exp, sin
+from .toolkit.items import for_each
 from .toolkit.kernels import kernel, lane_count
 from .toolkit.memory import LINE
 from .toolkit.threads import few, segments, threads
@@ -98,11 +99,11 @@ def _stretches(bounds, count):
 
 
 def _run(workers, inputs, plan, *arguments):
-    kernels = wide if plan.wide else shared
-    if workers == 1:
-        kernels.scan_share(inputs, plan, *arguments, 0, 1)
-    else:
-        kernels.scan_all(inputs, plan, *arguments, workers)
+    share = wide.scan_share if plan.wide else shared.scan_share
+    # Shares are large: whether several pay off has been decided.
+    operations = 0 if workers == 1 else 1 << 62
+    every = inputs, plan, *arguments, workers
+    for_each(share, workers, operations, inputs.u.dtype, *every)
 
 
 def _scan_split(workers, inputs, plan, stretches, state, y):

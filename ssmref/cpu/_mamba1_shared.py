@@ -1,12 +1,10 @@
 """The selective scan where B and C are numbers that the channels of a block share."""
 
-import numpy as np
-from numba import prange
-
 from ._mamba1_blocks import add_steps, block_of, buffers, enter, items_of, leave
 from ._mamba1_decay import MODERATE
 from ._mamba1_tiles import advance, begin, end, settle
-from .toolkit.kernels import kernel, parallel_kernel
+from .toolkit.items import Item
+from .toolkit.kernels import kernel
 from .toolkit.memory import LINE
 
 
@@ -35,7 +33,8 @@ def _scan_shared(inputs, tile, plan, block, largest, elapsed, y):
     Arrays have names of their own here and go straight into micro-kernels: to take one
     out of a tuple counts a reference, at the price of a dozen updates.
     """
-    u, raw, z, A, B, C, D, bias = inputs
+    u, raw, z, A = inputs.u, inputs.dt, inputs.z, inputs.A
+    B, C, D, bias = inputs.B, inputs.C, inputs.D, inputs.bias
     h, rates, dt, dx, out, top, _, _ = tile
     stride, states, lanes = A.shape[0], A.shape[1], len(top)
     b_row, c_row = B.shape[1] * states, C.shape[1] * states
@@ -72,8 +71,8 @@ def _scan_shared(inputs, tile, plan, block, largest, elapsed, y):
                 add_steps(elapsed, top, dt, tokens, channel, some)
 
 
-@kernel
-def scan_share(inputs, plan, starts, stops, h, elapsed, y, worker, workers):
+@Item
+def scan_share(inputs, plan, starts, stops, h, elapsed, y, workers, worker):
     """Scan all blocks whose turn is that of a worker, which is the same in each run.
 
     Piece i are the tokens ``starts[i]:stops[i]``, row i of h (pieces, channels, state,
@@ -88,12 +87,3 @@ def scan_share(inputs, plan, starts, stops, h, elapsed, y, worker, workers):
             _scan_shared(inputs, tile, plan, block, largest, own, y)
             leave(tile, h, block)
     settle(y)
-
-
-@parallel_kernel
-def scan_all(inputs, plan, starts, stops, h, elapsed, y, workers):
-    """Scan the shares of all workers."""
-    for worker in prange(workers):
-        # An index of prange is unsigned: as it is, all would be compiled twice.
-        turn = np.int64(worker)
-        scan_share(inputs, plan, starts, stops, h, elapsed, y, turn, workers)

@@ -1,12 +1,10 @@
 """The selective scan where B and C are vectors: constant ones, and complex states."""
 
-import numpy as np
-from numba import prange
-
 from ._mamba1_blocks import add_steps, block_of, buffers, enter, items_of, leave, load
 from ._mamba1_tiles import begin, end
 from ._mamba1_wide_tiles import advance_complex, advance_real
-from .toolkit.kernels import kernel, lane_count_of, parallel_kernel
+from .toolkit.items import Item
+from .toolkit.kernels import kernel, lane_count_of
 
 
 @kernel
@@ -43,7 +41,8 @@ def _steps(constant, plan, lanes):
 @kernel
 def _scan_wide(inputs, tile, plan, block, elapsed, y):
     """Run a block through its tokens; B or C is constant, or states are complex."""
-    u, raw, z, A, _, _, D, bias = inputs
+    u, raw, z, A = inputs.u, inputs.dt, inputs.z, inputs.A
+    D, bias = inputs.D, inputs.bias
     h, rates, dt, dx, out, top, B, C = tile
     stride, states, lanes = A.shape[0], A.shape[1], len(top)
     parts = plan.parts
@@ -76,8 +75,8 @@ def _scan_wide(inputs, tile, plan, block, elapsed, y):
                 add_steps(elapsed, top, dt, tokens, channel, some)
 
 
-@kernel
-def scan_share(inputs, plan, starts, stops, h, elapsed, y, worker, workers):
+@Item
+def scan_share(inputs, plan, starts, stops, h, elapsed, y, workers, worker):
     """Scan all blocks whose turn is that of a worker, which is the same in each run.
 
     Piece i are the tokens ``starts[i]:stops[i]``, row i of h (pieces, channels, state,
@@ -91,12 +90,3 @@ def scan_share(inputs, plan, starts, stops, h, elapsed, y, worker, workers):
             own = elapsed[block.piece]
             _scan_wide(inputs, tile, plan, block, own, y)
             leave(tile, h, block)
-
-
-@parallel_kernel
-def scan_all(inputs, plan, starts, stops, h, elapsed, y, workers):
-    """Scan the shares of all workers."""
-    for worker in prange(workers):
-        # An index of prange is unsigned: as it is, all would be compiled twice.
-        turn = np.int64(worker)
-        scan_share(inputs, plan, starts, stops, h, elapsed, y, turn, workers)

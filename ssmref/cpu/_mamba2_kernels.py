@@ -18,7 +18,7 @@ from math import ceil
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from ._chunks import (
     absorb,
@@ -35,11 +35,10 @@ from ._chunks import (
     store_state,
 )
 from .toolkit.elementary import silu, softplus
-from .toolkit.items import Item, call_item
-from .toolkit.kernels import inner, kernel, parallel_kernel, use_wide_vectors
+from .toolkit.items import Item, for_each
+from .toolkit.kernels import inner, kernel, use_wide_vectors
 from .toolkit.memory import new_numbers
 from .toolkit.rows import all_finite, prefetch_rows, transpose
-from .toolkit.threads import launch
 
 
 class Call(NamedTuple):
@@ -228,14 +227,6 @@ def scan_item(call, pieces, states, spans, y, size, width, item):
     scan_part(call, part, states[piece], spans[piece], y)
 
 
-@parallel_kernel
-def scan_items(address, call, pieces, states, spans, y, size, width, items):
-    """Call `scan_item` for all items."""
-    for item in prange(items):
-        own = np.int64(item)
-        call_item(address, (call, pieces, states, spans, y, size, width, own))
-
-
 def scan(call, pieces, states, spans, y, size, width):
     """Scan `pieces`, (start, stop) each, from and to `states`, (pieces, heads, ...).
 
@@ -244,10 +235,9 @@ def scan(call, pieces, states, spans, y, size, width):
     """
     groups = call.B.shape[1]
     items = len(pieces) * groups * ceil(call.x.shape[1] // groups / width)
-    arguments = call, pieces, states, spans, y, size, width
-    address = scan_item.address(call.x.dtype, *arguments, 0)
     vectors = call.x.size * call.B.shape[2] // 4
-    launch(scan_items, vectors, address, *arguments, items)
+    arguments = call, pieces, states, spans, y, size, width
+    for_each(scan_item, items, vectors, call.x.dtype, *arguments)
 
 
 @kernel

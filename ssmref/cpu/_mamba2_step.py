@@ -8,14 +8,16 @@ updated and multiplied with C in one go.
 import math
 
 import numpy as np
-from numba import prange
 
 from ._mamba2_kernels import Call
 from .toolkit.elementary import silu, softplus
-from .toolkit.items import Item, call_item
-from .toolkit.kernels import inner, micro_kernel, parallel_kernel, use_wide_vectors
+from .toolkit.items import Item, for_each
+from .toolkit.kernels import inner, micro_kernel, use_wide_vectors
 from .toolkit.rows import along
-from .toolkit.threads import launch
+
+# Threads that others keep from running delay a token by milliseconds: so many times the
+# usual work is done in one. A sequence of a model of 130 million parameters is less.
+ALONE = 2
 
 
 def advance(
@@ -29,9 +31,9 @@ def advance(
     owners = np.full(len(state), -1)
     live = np.flatnonzero(rows >= 0)
     owners[rows[live]] = live
-    arguments = call, state, new, owners, y
-    address = step_item.address(state.dtype, *arguments, 0)
-    launch(step, state.size, address, *arguments)
+    items = state.shape[0] * state.shape[1]
+    operations = state.size // ALONE
+    for_each(step_item, items, operations, state.dtype, call, state, new, owners, y)
     return y, new
 
 
@@ -121,10 +123,3 @@ def step_item(call, state, new, owners, y, item):
         *(y.reshape(-1), width, depth),
     )
     skip_and_gate(call, y, row, head)
-
-
-@parallel_kernel
-def step(address, call, state, new, owners, y):
-    """Advance the slots that have an owner, a row of the batch; copy the others."""
-    for item in prange(state.shape[0] * state.shape[1]):
-        call_item(address, (call, state, new, owners, y, np.int64(item)))

@@ -17,7 +17,7 @@ with AVX-512 does 32 in a cycle: 1200 cycles, and 150 for the angles.
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from ._chunks import bounded
 from ._mamba3_chunks import (
@@ -42,7 +42,8 @@ from ._mamba3_rows import (
 )
 from ._mamba3_turns import from_angles, rotate, to_angles
 from .toolkit.elementary import LOG2_E, sigmoid
-from .toolkit.kernels import inner, parallel_kernel, stay_small
+from .toolkit.items import Item
+from .toolkit.kernels import inner, stay_small
 from .toolkit.memory import new_numbers
 from .toolkit.products import add_product
 from .toolkit.rows import all_finite, prefetch_rows, transpose
@@ -348,9 +349,7 @@ def store_head(call, part, state, memory, desk, k):
     copy(state.turns, row * 2 * pairs, 0, memory, turns, 0, 1, 2 * pairs)
 
 
-# Not inlined: Numba would take the sums in `state.total` for a reduction of the loop
-# over work items, and lose them.
-@inner
+@njit(inline="always")
 def scan_part(call, part, state, memory, desk, y):
     """Scan some heads over some tokens, from the states of a piece to themselves."""
     size = desk.depth * desk.width
@@ -372,25 +371,22 @@ def scan_part(call, part, state, memory, desk, y):
         store_head(call, part, state, memory, desk, k)
 
 
-@parallel_kernel
-def scan(call, state, pieces, y, tokens, size, block, items):
-    """Scan all work items: `block` heads of one group, or the rest, on a piece.
+@Item
+def scan(call, state, pieces, y, tokens, size, block, job):
+    """Scan one work item: `block` heads of one group, or the rest, on a piece.
 
     Pieces are rows (piece, start, stop, sequence, begins, end).
     """
-    for index in prange(items):
-        # The index is unsigned, for which all functions would be compiled once more.
-        item, groups = np.int64(index), call.groups
-        own = call.heads // groups
-        blocks = (own + block - 1) // block
-        row, rest = item // (groups * blocks), item % (groups * blocks)
-        head = rest // blocks * own + rest % blocks * block
-        heads = min(block, own - rest % blocks * block)
-        part = Part(
-            *(pieces[row, 0], pieces[row, 1], pieces[row, 2], pieces[row, 3]),
-            *(pieces[row, 4], pieces[row, 5], head, heads, tokens, len(y) > 0),
-        )
+    groups, own = call.groups, call.heads // call.groups
+    blocks = (own + block - 1) // block
+    row, rest = job // (groups * blocks), job % (groups * blocks)
+    head = rest // blocks * own + rest % blocks * block
+    heads = min(block, own - rest % blocks * block)
+    part = Part(
+        *(pieces[row, 0], pieces[row, 1], pieces[row, 2], pieces[row, 3]),
+        *(pieces[row, 4], pieces[row, 5], head, heads, tokens, len(y) > 0),
+    )
+    if part.start < part.stop:
         desk = make_desk(*(size, call.ranks, call.depth, call.width, heads, call.pairs))
-        if part.start < part.stop:
-            memory = new_numbers(desk.end, call.x)
-            scan_part(call, part, state, memory, desk, y)
+        memory = new_numbers(desk.end, call.x)
+        scan_part(call, part, state, memory, desk, y)

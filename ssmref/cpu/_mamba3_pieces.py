@@ -11,8 +11,9 @@ import numpy as np
 
 from ._mamba3_kernels import State, scan
 from ._mamba3_turns import TURN
+from .toolkit.items import for_each
 from .toolkit.kernels import lane_count
-from .toolkit.threads import launch, segments
+from .toolkit.threads import segments
 
 # Rows of a chunk, and heads whose chunks share a copy of B and C.
 ROWS = 32
@@ -81,7 +82,8 @@ def _run(call, state, pieces, y):
     items = len(pieces) * call.groups * -(-own // block)
     flat = State(*(part.reshape(-1) for part in state))
     work = call.x.size * call.depth
-    launch(scan, work, call, flat, pieces, y, tokens, size, block, items)
+    arguments = call, flat, pieces, y, tokens, size, block
+    for_each(scan, items, work, y.dtype, *arguments)
 
 
 @np.errstate(all="ignore")

@@ -9,19 +9,16 @@ halves, and are then brought into the order of the state.
 
 from typing import Any, NamedTuple
 
-import numpy as np
-from numba import prange
-
 from ._mamba3_chunks import make_desk
 from ._mamba3_halves import from_halves
 from ._mamba3_kernels import Part, load_options, open_chunk, turn_rows, write_out
 from ._mamba3_rows import copy, fill, spread
 from ._mamba3_turns import from_angles, to_angles
 from .toolkit.elementary import exp, sigmoid
-from .toolkit.kernels import INT64, inner, micro_kernel, parallel_kernel
+from .toolkit.items import Item, for_each
+from .toolkit.kernels import INT64, inner, micro_kernel
 from .toolkit.memory import new_numbers
 from .toolkit.rows import along, scale_rows
-from .toolkit.threads import launch
 
 # Rows of a state that share a load of a key.
 ROWS = 4
@@ -193,27 +190,19 @@ def advance_head(call, old, new, y, b, slot, head):
     write_out(call, memory, desk, 0, y, b, 1, head)
 
 
-@parallel_kernel
-def _step(call, old, new, y, rows):
-    """Advance all heads of all rows; a negative slot is padding."""
-    for index in prange(len(rows) * call.heads):
-        item = np.int64(index)
-        b, head = item // call.heads, item % call.heads
-        slot = rows[b]
-        if slot >= 0:
-            advance_head(call, old, new, y, b, slot, head)
-        else:
-            fill(y, item * call.width, call.width, 0.0)
+@Item
+def _step(call, old, new, y, rows, job):
+    """Advance one head of one row; a negative slot is padding."""
+    b, head = job // call.heads, job % call.heads
+    slot = rows[b]
+    if slot >= 0:
+        advance_head(call, old, new, y, b, slot, head)
+    else:
+        fill(y, job * call.width, call.width, 0.0)
 
 
 def step(call, old, new, y, rows):
     """Advance the states of some slots, from the old arrays to the new ones."""
-    launch(
-        _step,
-        4 * len(rows) * call.heads * call.width * call.depth,
-        call,
-        old,
-        new,
-        y,
-        rows,
-    )
+    items = len(rows) * call.heads
+    work = 4 * items * call.width * call.depth
+    for_each(_step, items, work, y.dtype, call, old, new, y, rows)

@@ -15,7 +15,7 @@ from ._s4_sweep import sweep
 from ._s4_system import RANKS, SINGULAR, dense_of, fill_system, rows_of_system
 from ._time_parts import cut, parts_of, stripe_of
 from .toolkit.items import Item, for_each
-from .toolkit.kernels import kernel, lane_count, lane_count_of
+from .toolkit.kernels import inner, lane_count, lane_count_of
 from .toolkit.memory import aligned_zeros, new_zeros
 
 # A pass without output costs as much as one with it. A power of a dense matrix costs as
@@ -138,7 +138,7 @@ def _run(u, y, bounds, states, W, ranks, skip, vectors, reading, job):
             put(Y, 0, plane, y.ravel(), at, channels, width, tokens)
 
 
-@kernel
+@inner
 def _start(W, X, ranks, sums, at, count):
     """Find ``Re(F x)`` of the states that a part begins with."""
     rows, plane = RANKS + 2 * ranks, len(X) // 2
@@ -151,7 +151,7 @@ def _start(W, X, ranks, sums, at, count):
                 sums[at + r * count + lane] += product
 
 
-@kernel
+@inner
 def _sweep_tile(W, X, ranks, sums, old, v, skip, U, Y, tokens, block):
     """Advance one vector of channels over a chunk; as CHUNK is even, sums alternate."""
     count, b = lane_count_of(U), block + v

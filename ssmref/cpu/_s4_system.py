@@ -14,7 +14,7 @@ All in double precision.
 import numpy as np
 
 from ._discretize import discretize
-from .toolkit.kernels import kernel
+from .toolkit.kernels import inner, kernel
 
 # Rows of a system: a, b and 2 c, then G and F of each rank; parts on the axis after.
 DECAY, DRIVE, READ, RANKS = 0, 1, 2, 3
@@ -26,7 +26,7 @@ def rows_of_system(ranks: int) -> int:
     return RANKS + 2 * ranks
 
 
-@kernel
+@inner
 def fill_system(dt, A, B, C, P, d, S):
     """Fill S (rows, 2, state) for channel d; return whether it exists.
 
@@ -65,7 +65,7 @@ def fill_system(dt, A, B, C, P, d, S):
     return exists
 
 
-@kernel
+@inner
 def _times(E, v, product, sign):
     """Find ``E v``, or ``2 E conj(v)`` where the sign is -1."""
     factor = 1.0 if sign > 0 else 2.0
@@ -75,7 +75,7 @@ def _times(E, v, product, sign):
         product[1, n] = E[0, n] * im + E[1, n] * re
 
 
-@kernel
+@inner
 def _real(row, v):
     """Return the real part of the product of a row and a column."""
     total = 0.0
@@ -84,7 +84,7 @@ def _real(row, v):
     return total
 
 
-@kernel
+@inner
 def _solve(rows):
     """Replace the columns behind the left square by its inverse times them.
 
@@ -111,7 +111,7 @@ def _solve(rows):
     return True
 
 
-@kernel
+@inner
 def fill_dense(S, dense):
     """Fill A_bar as a real matrix on real, then imaginary parts of the state."""
     state, ranks = S.shape[2], (len(S) - RANKS) // 2

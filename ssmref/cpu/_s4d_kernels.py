@@ -13,10 +13,10 @@ import numpy as np
 
 from ._diagonal import CHUNK, TILE, advance, put, take
 from ._diagonal_setup import constants, load_state, store_state
-from ._diagonal_step import system, turn
+from ._diagonal_step import CHANNELS, system, turn
 from ._time_parts import carry_all, cut, parts_of, stripe_of
 from .toolkit.items import Item, for_each
-from .toolkit.kernels import kernel, lane_count, lane_count_of
+from .toolkit.kernels import inner, lane_count, lane_count_of
 from .toolkit.memory import aligned_zeros, new_zeros
 
 # A pass without output costs so much of one with output; parts shorter than SHORTEST
@@ -25,8 +25,6 @@ FIRST_PASS = 0.6
 SHORTEST = 512
 # Vectors of channels that are copied together: longer runs of memory, larger chunks.
 WIDEST = 8
-# Channels that a step discretises together.
-CHANNELS = 16
 
 
 def scan(u, dt, A, B, C, D, hold, bounds, initial, cuts=None):
@@ -81,7 +79,7 @@ def _run(
             store_state(states[part, b], 0, plane, final, row, owner[b])
 
 
-@kernel
+@inner
 def _advance(u, y, first, last, part, block, vectors, W, K, states, reading):
     """Advance some vectors of channels from token `first` to `last`."""
     count, channels, size = lane_count_of(u), u.shape[1], states.shape[2]
@@ -108,17 +106,17 @@ def _advance(u, y, first, last, part, block, vectors, W, K, states, reading):
             put(Y, 0, CHUNK * count, flat_y, at, channels, width, tokens)
 
 
-def step(u, dt, A, B, C, D, hold, state, rows):
-    """Return y and the new states as arrays of real numbers; D may be empty.
+def step(u, dt, A, B, C, D, hold, state, new, rows):
+    """Return y, and fill the new states: arrays of real numbers; D may be empty.
 
     A, B, C and states have real and imaginary parts side by side.
     """
-    new, y = state.copy(), np.zeros_like(u)
+    y = np.empty_like(u)
     blocks = -(-len(A) // CHANNELS)
     work = (100 + 5 * len(u)) * A.size
     arguments = (u, y, dt, A, B, C, D, hold, state, new, rows)
     for_each(_step_channels, blocks, work, u.dtype, *arguments)
-    return y, new
+    return y
 
 
 @Item
@@ -131,7 +129,10 @@ def _step_channels(u, y, dt, A, B, C, D, hold, state, new, rows, block):
     old, out, planes = state.ravel(), new.ravel(), M.ravel()
     plane = (last - first) * size
     for i in range(len(rows)):
-        for d in range(first, last if rows[i] >= 0 else first):
+        if rows[i] < 0:
+            y[i, first:last] = 0.0
+            continue
+        for d in range(first, last):
             at, m_at = (rows[i] * len(A) + d) * size, (d - first) * size
             total = turn(planes, m_at, plane, old, at, out, at, u[i, d], size)
             y[i, d] = total + D[d] * u[i, d] if len(D) else total

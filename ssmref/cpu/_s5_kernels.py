@@ -11,21 +11,14 @@ threads. A state from the future is the same with the tokens counted backwards.
 """
 
 import numpy as np
-from numba import prange
 
 from ._diagonal_setup import raise_to
 from ._diagonal_step import dot
-from .toolkit.items import Item, call_item, for_each
-from .toolkit.kernels import (
-    kernel,
-    lane_count,
-    lane_count_of,
-    parallel_kernel,
-    use_wide_vectors,
-)
+from .toolkit.items import Item, for_each
+from .toolkit.kernels import inner, kernel, lane_count, lane_count_of, use_wide_vectors
 from .toolkit.memory import aligned_zeros
 from .toolkit.products import TILE_VECTORS, add_product
-from .toolkit.threads import launch, threads
+from .toolkit.threads import threads
 
 CHUNK = 256
 # Terms of a sum that are taken at a time: then the right operand stays in the
@@ -60,29 +53,19 @@ def scan(u, y, bounds, decay, drive, read, states, backward=False):
     wide[:, :size], wide[:, plane : plane + size] = drive[:, :size], drive[:, size:]
     ends = np.cumsum(-(-np.diff(bounds) // CHUNK))
     work = 2 * plane * (u.shape[1] + y.shape[1]) + 1
-    most = min(MOST, int(ends[-1])) if len(ends) else 0
+    chunks = int(ends[-1]) if len(ends) else 0
+    most = min(MOST, chunks)
     wave = max(1, min(max(1, WAVE // (CHUNK * work)) * threads(), most))
     X = aligned_zeros((wave, CHUNK, 2 * plane), u.dtype)
     starts = np.zeros((wave, 2 * size), u.dtype)
-    arguments = (u, y, bounds, ends, decay, packed(wide), packed(read), states)
-    arguments = (*arguments, X, starts, backward)
-    addresses = [item.address(u.dtype, *arguments, 0, 0) for item in (_drive, _read)]
-    launch(_scan, len(u) * work, *addresses, arguments)
-
-
-@parallel_kernel
-def _scan(drive, read, arguments):
-    _, _, bounds, ends, decay, _, _, states, X, starts, _ = arguments
-    chunks, power = ends[-1] if len(ends) else 0, np.empty_like(decay)
+    run = (u, y, bounds, ends, decay, packed(wide), packed(read), states, X, starts)
+    power = np.empty_like(decay)
     raise_to(decay, CHUNK, power)
-    for first in range(0, chunks, len(X)):
-        wave = min(len(X), chunks - first)
-        for slot in prange(wave):
-            call_item(drive, (*arguments, np.int64(first), np.int64(slot)))
-        for slot in range(wave):
-            _carry(bounds, ends, decay, power, states, starts, first, slot)
-        for slot in prange(wave):
-            call_item(read, (*arguments, np.int64(first), np.int64(slot)))
+    for first in range(0, chunks, wave):
+        count = min(wave, chunks - first)
+        for_each(_drive, count, len(u) * work, u.dtype, *run, backward, first)
+        _carry_all(bounds, ends, decay, power, states, starts, first, count)
+        for_each(_read, count, len(u) * work, u.dtype, *run, backward, first)
 
 
 @kernel
@@ -95,7 +78,7 @@ def _find(bounds, ends, chunk):
     return sequence, start, min(CHUNK, length - start)
 
 
-@kernel
+@inner
 def _token(bounds, sequence, start, back):
     """Return where in memory a token of a sequence is."""
     return bounds[sequence + 1] - 1 - start if back else bounds[sequence] + start
@@ -123,6 +106,13 @@ def _drive(
 
 
 @kernel
+def _carry_all(bounds, ends, decay, power, states, starts, first, count):
+    """Carry states through a wave of chunks."""
+    for slot in range(count):
+        _carry(bounds, ends, decay, power, states, starts, first, slot)
+
+
+@inner
 def _carry(bounds, ends, decay, power, states, starts, first, slot):
     """Replace the state that a chunk ends with by the one that it begins with."""
     sequence, _, tokens = _find(bounds, ends, first + slot)
@@ -161,7 +151,7 @@ def _read(
         )
 
 
-@kernel
+@inner
 def _recur(decay, X, state, tokens, width, keep):
     """Run the recurrence on drives; replace them by the states if `keep`."""
     use_wide_vectors()
@@ -181,7 +171,7 @@ def _recur(decay, X, state, tokens, width, keep):
         state[i], state[size + i] = re[i], im[i]
 
 
-@kernel
+@inner
 def _multiply(C, at, step, A, a_at, a_step, B, first, rows, depth, m, n):
     """Add A[m, rows] B[first : first + rows, n] to C[m, n]; B is packed, depth rows."""
     stripe = TILE_VECTORS * lane_count_of(C)

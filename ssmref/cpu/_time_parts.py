@@ -3,7 +3,7 @@
 import numpy as np
 
 from ._diagonal_setup import load_state, raise_to
-from .toolkit.kernels import kernel
+from .toolkit.kernels import inner, kernel
 from .toolkit.threads import segments, threads
 
 
@@ -52,7 +52,7 @@ def carry_all(bounds, cuts, initial, states, decay, index):
             _carry(bounds, cuts, row, x, own, states, vector)
 
 
-@kernel
+@inner
 def _carry(bounds, cuts, sequence, x, decay, states, vector):
     """Carry x through the parts of one sequence."""
     size = decay.shape[1]

@@ -12,7 +12,7 @@ import numpy as np
 
 from ._arguments import planes
 from .toolkit.items import Item, for_each
-from .toolkit.kernels import kernel, use_wide_vectors
+from .toolkit.kernels import inner, use_wide_vectors
 from .toolkit.memory import new_zeros
 from .toolkit.products import add_product
 
@@ -59,7 +59,7 @@ def _sum_row(weights, decay, sums, row):
         )
 
 
-@kernel
+@inner
 def _powers(a, re, im, out, count, sign):
     """Set rows of `out` to ``x a^i`` for i < count: first all re, then sign times im.
 
@@ -86,7 +86,7 @@ def _powers(a, re, im, out, count, sign):
     return power
 
 
-@kernel
+@inner
 def _turn(re, im, step_re, step_im, new_re, new_im):
     """Multiply numbers by a step."""
     use_wide_vectors()

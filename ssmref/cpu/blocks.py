@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from . import linear as maps
 from ._arguments import checked, ready
 from ._blocks_kernels import activate, gated
 from ._types import Complex, Integer, Real
@@ -108,4 +109,4 @@ def _gated(
 def _product(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """Return ``weight x`` of all tokens, (tokens, rows of weight)."""
     tokens = x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
-    return tokens @ ready(weight).T
+    return maps.linear(tokens, weight)

@@ -15,6 +15,7 @@ from ._arguments import (
     ready,
     rows_of,
 )
+from ._diagonal_step import next_state
 from ._discretize import holds
 from ._types import Complex, Integer, Real
 
@@ -119,10 +120,13 @@ def h3_step(
     """`golden.h3.h3_step`: discretises and advances a head at a time."""
     _check(q, dt, shift_C, head_dim, state)
     pairs, size = q.shape[1] * head_dim, 2 * A.shape[1]
-    flat = parts(state.ssm).reshape(len(state.ssm), pairs, size)
-    y, shift, ssm = kernels.step(
+    new = H3State(next_state(state.shift, slots), next_state(state.ssm, slots))
+    old_ssm, new_ssm = (
+        parts(s.ssm).reshape(len(s.ssm), pairs, size) for s in (state, new)
+    )
+    y = kernels.step(
         *(ready(q), ready(k), ready(v), ready(dt), parts(A), parts(B), parts(C)),
         *(optional(D, q), _filter(shift_C, shift_D), holds(method)),
-        *(ready(state.shift), flat, rows_of(slots, len(q))),
+        *(ready(state.shift), new.shift, old_ssm, new_ssm, rows_of(slots, len(q))),
     )
-    return y, H3State(shift, ssm.view(A.dtype).reshape(state.ssm.shape))
+    return y, new

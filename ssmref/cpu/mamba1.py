@@ -187,8 +187,9 @@ def _flat(x: np.ndarray) -> np.ndarray:
 def _parts(x: np.ndarray) -> np.ndarray:
     """Return real numbers, with an axis of real and imaginary part, or of one."""
     x = ready(x)
-    real = np.real(x).dtype
-    return x.view(real).reshape(*x.shape, x.itemsize // real.itemsize)
+    if not np.iscomplexobj(x):
+        return x[..., None]
+    return x.view(np.real(x).dtype).reshape(*x.shape, 2)
 
 
 def _tokens(X: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ from . import _elementwise_kernels as elementwise
 from ._arguments import checked
 from ._types import Real
 from .layers import heavy_tail, rms_norm, softplus
+from .linear import linear
 
 PerHead = Real[np.ndarray, "batch length heads"]
 Heads = Real[np.ndarray, "batch length heads headdim"]
@@ -60,9 +61,9 @@ def falcon_mamba_projections(
     *,
     eps: float = 1e-6,
 ) -> tuple[Real[np.ndarray, "batch length channels"], Projection, Projection]:
-    """`golden.parameters.falcon_mamba_projections`; BLAS projects dt."""
+    """`golden.parameters.falcon_mamba_projections`."""
     dt, B, C = (rms_norm(X, eps=eps) for X in (dt, B, C))
-    return dt @ weight.T, B, C
+    return linear(dt, weight), B, C
 
 
 @checked

@@ -18,6 +18,7 @@ from ._arguments import (
     rows_of,
 )
 from ._cauchy import spectrum
+from ._diagonal_step import next_state
 from ._s4_step import step
 from ._s4_system import dense_of
 from ._types import Complex, Integer, Real
@@ -72,11 +73,12 @@ def s4_step(
     slots: Integer[np.ndarray, " batch"] | None = None,
 ) -> tuple[Token, SlotState]:
     """`golden.s4.s4_step`: the system is found and used one channel at a time."""
-    y, new = step(
+    new = next_state(state, slots)
+    y = step(
         *(ready(u), ready(dt), parts(A), parts(B), parts(C), optional(D, u)),
-        *(parts(P), parts(state), rows_of(slots, len(u))),
+        *(parts(P), parts(state), parts(new), rows_of(slots, len(u))),
     )
-    return y, new.view(A.dtype)
+    return y, new
 
 
 @checked

@@ -15,6 +15,7 @@ from ._arguments import (
     ready,
     rows_of,
 )
+from ._diagonal_step import next_state
 from ._discretize import discrete, holds
 from ._types import Complex, Integer, Real
 from ._vandermonde import power_sums
@@ -68,11 +69,12 @@ def s4d_step(
     slots: Integer[np.ndarray, " batch"] | None = None,
 ) -> tuple[Token, SlotState]:
     """`golden.s4d.s4d_step`: discretises and advances some channels at a time."""
-    y, new = kernels.step(
+    new = next_state(state, slots)
+    y = kernels.step(
         *(ready(u), ready(dt), parts(A), parts(B), parts(C), optional(D, u)),
-        *(holds(method), parts(state), rows_of(slots, len(u))),
+        *(holds(method), parts(state), parts(new), rows_of(slots, len(u))),
     )
-    return y, new.view(A.dtype)
+    return y, new
 
 
 @checked

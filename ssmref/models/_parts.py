@@ -1,9 +1,12 @@
 """What blocks share: ops by name, linear maps, checks, initial values.
 
-A block needs of an ops package only the ops of the table in `ssmref.ops`.
+A block needs of an ops package only the ops of the table in `ssmref.ops`. Where the
+package has linear maps too, ``linear.linear``, it uses those: they share the threads of
+its ops.
 """
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -39,11 +42,28 @@ class Ops:
         )
 
 
-def linear(x: Any, parameters: Parameters, name: str) -> Any:
-    """Return ``x W^T + b`` with W stored as (out, in) and b where there is one."""
-    y = x @ parameters[f"{name}.weight"].T
-    bias = parameters.get(f"{name}.bias")
+@functools.cache
+def linear_of(package: str) -> Callable[[Any, Any, Any], Any]:
+    """Return the linear map ``(x, W, b)`` of a package of ops, by default `product`."""
+    name = f"{package}.linear"
+    try:
+        return import_module(name).linear
+    except ModuleNotFoundError as error:
+        if not name.startswith(str(error.name)):
+            raise
+        return product
+
+
+def product(x: Any, weight: Any, bias: Any) -> Any:
+    """Return ``x W^T + b`` by the operators of any library of arrays."""
+    y = x @ weight.T
     return y if bias is None else y + bias
+
+
+def linear(ops: Ops, x: Any, parameters: Parameters, name: str) -> Any:
+    """Return ``x W^T + b`` with W stored as (out, in) and b where there is one."""
+    weight, bias = parameters[f"{name}.weight"], parameters.get(f"{name}.bias")
+    return linear_of(ops.package)(x, weight, bias)
 
 
 def convolve(ops: Ops, x: Any, parameters: Parameters, state: Any, activation) -> Any:

@@ -151,7 +151,7 @@ def _run(
 ):
     parts.check(p, attention_shapes(config), x, config.d_model, ops)
     widths = (sum(config.widths), config.d_mlp, config.d_mlp)
-    qkv, value, gate = split(linear(x, p, "in_proj"), widths)
+    qkv, value, gate = split(linear(ops, x, p, "in_proj"), widths)
     conv = None
     if config.d_conv:
         qkv, conv = parts.convolve(ops, qkv, p, cache.conv, None)
@@ -170,4 +170,4 @@ def _run(
     y = y.reshape(*y.shape[:-2], config.widths[0])
     if config.d_mlp:
         y = np.concatenate([y, value * parts.silu(gate)], axis=-1)
-    return linear(y, p, "out_proj"), AttentionCache(conv, kv)
+    return linear(ops, y, p, "out_proj"), AttentionCache(conv, kv)

@@ -146,14 +146,18 @@ def init_mlp(
     return parts.cast(parts.initial(rng, mlp_shapes(config)), dtype)
 
 
-def gated_mlp(parameters: Parameters, x: Any, config: MLPConfig) -> Any:
+def gated_mlp(
+    parameters: Parameters, x: Any, config: MLPConfig, *, ops: str = GOLDEN
+) -> Any:
     """Return ``fc2(value silu(gate))`` with ``value, gate = split(fc1(x))``.
 
     Official ``modules/mlp.py``: the value comes first, the gate second.
     """
     parts.check_parameters(parameters, mlp_shapes(config))
-    value, gate = split(linear(x, parameters, "fc1"), (config.hidden, config.hidden))
-    return linear(value * parts.silu(gate), parameters, "fc2")
+    run = Ops(ops)
+    both = linear(run, x, parameters, "fc1")
+    value, gate = split(both, (config.hidden, config.hidden))
+    return linear(run, value * parts.silu(gate), parameters, "fc2")
 
 
 @dataclass(frozen=True)
@@ -260,7 +264,7 @@ def _layer(p: Parameters, x: Any, config: LayerConfig, mix: Callable, ops: str):
     x = x + h
     if config.mlp:
         h = normalise(within(p, "norm2"), x, config.norm_eps, ops=ops)
-        x = x + gated_mlp(within(p, "mlp"), h, config.mlp)
+        x = x + gated_mlp(within(p, "mlp"), h, config.mlp, ops=ops)
     return x, cache
 
 

@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from . import _parts as parts
-from ._parts import GOLDEN, Ops, Parameters, Shapes, linear, split
+from ._parts import GOLDEN, Ops, Parameters, Shapes, linear, linear_of, split
 
 
 @dataclass(frozen=True)
@@ -120,14 +120,14 @@ def mamba1_block_step(
 
 def _run(p: Parameters, x: Any, config: Mamba1Config, cache: Mamba1Cache, ops: Ops):
     parts.check(p, mamba1_shapes(config), x, config.d_model, ops)
-    u, z = split(linear(x, p, "in_proj"), (config.d_inner, config.d_inner))
+    u, z = split(linear(ops, x, p, "in_proj"), (config.d_inner, config.d_inner))
     u, conv = parts.convolve(ops, u, p, cache.conv, "silu")
     widths = (config.rank, config.d_state, config.d_state)
-    dt, B, C = split(linear(u, p, "x_proj"), widths)
+    dt, B, C = split(linear(ops, u, p, "x_proj"), widths)
     y, ssm = ops.scan(
         "mamba1.selective_scan",
         u,
-        dt @ p["dt_proj.weight"].T,
+        linear_of(ops.package)(dt, p["dt_proj.weight"], None),
         -np.exp(p["A_log"]),
         B,
         C,
@@ -137,4 +137,4 @@ def _run(p: Parameters, x: Any, config: Mamba1Config, cache: Mamba1Cache, ops: O
         dt_softplus=True,
         state=cache.ssm,
     )
-    return linear(y, p, "out_proj"), Mamba1Cache(conv, ssm)
+    return linear(ops, y, p, "out_proj"), Mamba1Cache(conv, ssm)

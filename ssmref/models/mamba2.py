@@ -166,7 +166,7 @@ def _run(p: Parameters, x: Any, config: Mamba2Config, cache: Mamba2Cache, ops: O
     parts.check(p, mamba2_shapes(config), x, config.d_model, ops)
     mlp, width, heads = config.d_mlp, config.width, config.nheads
     widths = (mlp, mlp, width, config.conv_dim, heads)
-    z0, x0, z, xBC, dt = split(linear(x, p, "in_proj"), widths)
+    z0, x0, z, xBC, dt = split(linear(ops, x, p, "in_proj"), widths)
     xBC, conv = parts.convolve(ops, xBC, p, cache.conv, "silu")
     y, ssm = _ssd(p, xBC, dt, z, config, cache.ssm, ops)
     if config.rmsnorm:
@@ -181,7 +181,7 @@ def _run(p: Parameters, x: Any, config: Mamba2Config, cache: Mamba2Cache, ops: O
         )
     if mlp:
         y = np.concatenate([parts.silu(z0) * x0, y], axis=-1)
-    return linear(y, p, "out_proj"), Mamba2Cache(conv, ssm)
+    return linear(ops, y, p, "out_proj"), Mamba2Cache(conv, ssm)
 
 
 def _ssd(p: Parameters, xBC: Any, dt: Any, z: Any, config: Mamba2Config, state, ops):

@@ -169,7 +169,7 @@ def mamba3_block_step(
 def _run(p: Parameters, x: Any, config: Mamba3Config, cache: Mamba3Cache, ops: Ops):
     parts.check(p, mamba3_shapes(config), x, config.d_model, ops)
     heads = (config.nheads, config.headdim)
-    z, x, B, C, dt, A, trap, angles = split(linear(x, p, "in_proj"), config.widths)
+    z, x, B, C, dt, A, trap, angles = split(linear(ops, x, p, "in_proj"), config.widths)
     activation = ACTIVATIONS[config.a_activation]
     y, ssm = ops.scan(
         "mamba3.mimo" if config.is_mimo else "mamba3.siso",
@@ -185,7 +185,7 @@ def _run(p: Parameters, x: Any, config: Mamba3Config, cache: Mamba3Cache, ops: O
         state=cache.ssm,
     )
     y = y.reshape(*y.shape[:-2], config.d_inner)
-    return linear(y, p, "out_proj"), Mamba3Cache(ssm)
+    return linear(ops, y, p, "out_proj"), Mamba3Cache(ssm)
 
 
 def _projection(p: Parameters, name: str, X: Any, config: Mamba3Config, ops: Ops):

@@ -1,42 +1,107 @@
-"""Work items of large kernels, called by their address.
+"""Work items of kernels, called by their address.
 
 Numba compiles a function anew into each function that calls it, and a loop over
-`prange` is three of those: for a scan of a dozen parts that is twice the time of the
-scan itself. `Item` compiles the function of one work item by itself, and the loop calls
-it where it lies in memory.
+`prange` is three of those, which take numbers and arrays only. `Item` compiles the
+function of one work item by itself, for arguments of any kind; one loop, compiled
+once, calls all items where they lie in memory.
 """
 
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from llvmlite import ir
 from numba import prange, typeof, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .kernels import INTERPRETED, kernel, parallel_kernel
-from .threads import launch
+from .kernels import INT64, INTERPRETED, inner, kernel, parallel_kernel, together
+from .references import Reference
+from .threads import few
+
+# Arguments of what calls an item, and of a loop.
+THREE, FOUR = (types.int64,) * 3, (types.int64,) * 4
 
 
 class Item:
-    """The function of one work item, to be called by `call_item`."""
+    """The function of one work item: `for_each` calls it."""
 
     def __init__(self, function: Callable):
         """Compile `function`, which returns nothing, when it is first needed."""
-        self.kernel = kernel(function)
+        self.kernel = inner(function)
         self.addresses: dict[Any, int] = {}
+        self.runners: dict[Any, tuple[Callable, int]] = {}
 
     def address(self, dtype: Any, *arguments: Any) -> Any:
         """Return what `call_item` needs; `dtype` decides the types of arguments."""
         if INTERPRETED:
             return self.kernel
         if dtype not in self.addresses:
-            kinds = tuple(typeof(a) for a in arguments)
-            self.kernel.compile(kinds)
-            compiled = self.kernel.overloads[kinds]
-            name = compiled.fndesc.llvm_func_name
-            self.addresses[dtype] = compiled.library.get_pointer_to_function(name)
-        return np.int64(self.addresses[dtype])
+            self.addresses[dtype] = _address(self.kernel, tuple(map(typeof, arguments)))
+        return self.addresses[dtype]
+
+    def runner(self, dtype: Any, arguments: tuple) -> tuple[Callable, int]:
+        """Return what runs a loop over the item, and what the loop calls."""
+        if dtype not in self.runners:
+            kinds = tuple(map(typeof, arguments))
+            run = _compiled(_run, (*THREE, types.Tuple(kinds))).entry_point
+            address = _address(self.kernel, (*map(_given, kinds), types.int64))
+            self.runners[dtype] = run, address
+        return self.runners[dtype]
+
+
+def for_each(
+    item: Item, count: int, operations: int, dtype: Any, *arguments: Any
+) -> None:
+    """Call `item` with the arguments and each of ``range(count)``, on all threads.
+
+    In one thread where there are `few` operations in all. `dtype` decides the types of
+    all arguments.
+    """
+    if INTERPRETED:
+        for job in range(count):
+            item.kernel(*arguments, job)
+        return
+    run, address = item.runner(dtype, arguments)
+    run(_loop(few(operations)), address, count, arguments)
+
+
+def _given(kind: Any) -> Any:
+    """Return the type that an item gets for an argument of a loop."""
+    return Reference(kind) if isinstance(kind, types.BaseNamedTuple) else kind
+
+
+LOOPS: dict[bool, int] = {}
+
+
+def _loop(alone: bool) -> int:
+    """Return the address of the loop over items: for one thread, or for all."""
+    if alone not in LOOPS:
+        LOOPS[alone] = _address(_each_alone if alone else _each, FOUR)
+    return LOOPS[alone]
+
+
+def _compiled(function: Any, kinds: tuple) -> Any:
+    function.compile(kinds)
+    return function.overloads[kinds]
+
+
+def _address(function: Any, kinds: tuple) -> int:
+    """Return where a compiled function lies in memory."""
+    code = _compiled(function, kinds)
+    return code.library.get_pointer_to_function(code.fndesc.llvm_func_name)
+
+
+@parallel_kernel
+def _each(caller, item, record, count):
+    for job in prange(count):
+        call_item(caller, (item, record, np.int64(job)))
+
+
+@kernel
+def _each_alone(caller, item, record, count):
+    for job in range(count):
+        call_item(caller, (item, record, job))
 
 
 def _call_item(address, arguments):
@@ -46,38 +111,66 @@ def _call_item(address, arguments):
 
 @intrinsic
 def _typed_call_item(_context, address, arguments):
-    del address  # an integer by now; intrinsics are told types
-
     def generate(context, builder, signature, values):
-        kinds = signature.args[1]
-        convention = context.call_conv
-        function = convention.get_function_type(types.none, kinds)
-        place = builder.inttoptr(values[0], function.as_pointer())
         parts = cgutils.unpack_tuple(builder, values[1])
-        status, _ = convention.call_function(builder, place, types.none, kinds, parts)
-        with cgutils.if_unlikely(builder, status.is_error):
-            convention.return_status_propagate(builder, status)
+        _emit_call(context, builder, values[0], signature.args[1], parts)
         return context.get_dummy_value()
 
-    return types.void(types.int64, arguments), generate
+    return types.void(address, arguments), generate
 
 
 call_item: Any = _call_item if INTERPRETED else _typed_call_item
 
 
-def for_each(
-    item: Item, count: int, operations: int, dtype: Any, *arguments: Any
-) -> None:
-    """Call `item` with the arguments and each of ``range(count)``, on all threads.
+@intrinsic
+def _typed_call_loop(_context, loop, item, count, arguments):
+    """Call a loop with the address of `_caller`, the item's, and that of a record."""
 
-    `operations` is the work of all, see `launch`; `dtype` decides the types of all
-    arguments.
-    """
-    address = item.address(dtype, *arguments, 0)
-    launch(_each, operations, address, arguments, count)
+    def generate(context, builder, signature, values):
+        record = cgutils.alloca_once_value(builder, values[3])
+        caller = _caller(context, builder.module, signature.args[3], record.type)
+        places = [builder.ptrtoint(p, INT64) for p in (caller, record)]
+        given = [places[0], values[1], places[1], values[2]]
+        _emit_call(context, builder, values[0], FOUR, given)
+        return context.get_dummy_value()
+
+    return types.void(loop, item, count, arguments), generate
 
 
-@parallel_kernel
-def _each(address, arguments, count):
-    for job in prange(count):
-        call_item(address, (*arguments, np.int64(job)))
+_call_loop: Any = _typed_call_loop
+
+
+@together
+def _run(loop, item, count, arguments):
+    """Run a loop over an item, for which the arguments lie in one place."""
+    _call_loop(loop, item, count, arguments)
+
+
+def _caller(context, module, kinds, pointer):
+    """Emit a function of three integers: the item, where its arguments are, a job."""
+    convention = context.call_conv
+    kind = convention.get_function_type(types.none, THREE)
+    function = ir.Function(module, kind, module.get_unique_name("caller"))
+    function.linkage = "internal"
+    builder = ir.IRBuilder(function.append_basic_block())
+    item, record, job = convention.get_arguments(function)
+    place = builder.inttoptr(record, pointer)
+    fields = [cgutils.gep_inbounds(builder, place, 0, i) for i in range(len(kinds))]
+    given = [*map(_given, kinds), types.int64]
+    values = [
+        field if isinstance(kind, Reference) else builder.load(field)
+        for field, kind in zip(fields, given, strict=False)
+    ]
+    _emit_call(context, builder, item, given, [*values, job])
+    convention.return_value(builder, context.get_dummy_value())
+    return function
+
+
+def _emit_call(context, builder, address, kinds, values):
+    """Call the function for Numba at an address; pass on what it raises."""
+    convention = context.call_conv
+    kind = convention.get_function_type(types.none, kinds).as_pointer()
+    place = builder.inttoptr(address, kind)
+    status, _ = convention.call_function(builder, place, types.none, kinds, values)
+    with cgutils.if_unlikely(builder, status.is_error):
+        convention.return_status_propagate(builder, status)

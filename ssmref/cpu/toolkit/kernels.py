@@ -17,6 +17,7 @@ from numba import njit, types
 from numba.core import config
 from numba.extending import intrinsic
 
+from .cache import cached
 from .vectors import (
     DOUBLE,
     FLOAT,
@@ -57,28 +58,35 @@ __all__ = [
 # reassociation, which would undo the rounding steps of `elementary`.
 FLAGS = {"contract"}
 
-# No entries for Python and C: the code that unpacks tuples of arrays would take longer
-# to compile than the functions.
-BARE: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-
 INTERPRETED = bool(vars(config)["DISABLE_JIT"])
 
 
 def kernel(function: Callable) -> Any:
     """Compile a function for one thread; x / 0 is infinite or NaN, no error."""
-    return njit(cache=True, nogil=True, fastmath=FLAGS, error_model="numpy")(function)
+    return _kept(function, nogil=True)
 
 
 def parallel_kernel(function: Callable) -> Any:
     """Compile a function whose loops over `prange` are divided among the threads."""
-    return njit(parallel=True, cache=True, fastmath=FLAGS, error_model="numpy")(
-        function
-    )
+    return _kept(function, parallel=True)
 
 
 def inner(function: Callable) -> Any:
-    """Compile a function that only kernels call, as part of them."""
-    return njit(nogil=True, fastmath=FLAGS, error_model="numpy", **BARE)(function)
+    """Compile a function that only kernels call: as part of them, or by its address."""
+    return _kept(function, nogil=True, no_cpython_wrapper=True)
+
+
+def together(function: Callable) -> Any:
+    """Compile a function that runs parallel kernels: for one caller at a time."""
+    return _kept(function)
+
+
+def _kept(function: Callable, **options: Any) -> Any:
+    """Compile a function, and keep the code on disk."""
+    compiler: Any = njit
+    options |= {"fastmath": FLAGS, "error_model": "numpy", "no_cfunc_wrapper": True}
+    compiled = compiler(**options)(function)
+    return compiled if INTERPRETED else cached(compiled)
 
 
 def micro_kernel(plain: Callable, *, number: bool = False) -> Any:

@@ -7,7 +7,6 @@ import pytest
 
 from ssmref.cpu.toolkit import products
 from ssmref.cpu.toolkit import rows as row_kernels
-from ssmref.cpu.toolkit.items import Item, call_item
 from ssmref.cpu.toolkit.kernels import kernel
 
 DTYPES = [np.float32, np.float64]
@@ -127,39 +126,3 @@ def test_each_number_that_is_not_finite_is_found(value, dtype):
         rows[place // 19, place % 19] = value
         assert not all_finite(array, 4, 21, 3, 19)
         assert not scale_rows(out, 0, 19, array, 4, 21, factors, 0, 3, 19)
-
-
-@Item
-def double(values, item):
-    values[item] *= 2
-
-
-@kernel
-def double_all(address, values):
-    for item in range(len(values)):
-        call_item(address, (values, item))
-
-
-@pytest.mark.parametrize("dtype", [*DTYPES, np.float32])
-def test_item_is_called_by_its_address(dtype):
-    values = np.arange(5, dtype=dtype)
-    double_all(double.address(values.dtype, values, 0), values)
-    np.testing.assert_array_equal(values, 2 * np.arange(5))
-
-
-@Item
-def refuse(values, item):
-    if values[item] < 0:
-        raise ValueError("negative")
-
-
-@kernel
-def refuse_all(address, values):
-    for item in range(len(values)):
-        call_item(address, (values, item))
-
-
-def test_error_of_an_item_is_raised():
-    values = np.array([1.0, -1.0])
-    with pytest.raises(ValueError, match="negative"):
-        refuse_all(refuse.address(values.dtype, values, 0), values)
