@@ -5,10 +5,13 @@ index first. Two processes that read it together take one number for two dtypes,
 the index then names code for other arguments; and code that stems from a function of
 another file stays when that file changes. Here a file is named by what it holds,
 and the index names it once it is there. An index that two processes write at once loses
-an entry of one: that is compiled again, some time later.
+an entry of one: that is compiled again, some time later. Files that no index names any
+more are removed by the first who writes a new one.
 """
 
+import contextlib
 import functools
+import glob
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
@@ -37,8 +40,19 @@ class Files(IndexDataCacheFile):
         own = dumps((self._version, self._source_stamp, key))
         base, digest = self._index_name.removesuffix(".nbi"), hashlib.sha256(own)
         name = f"{base}.{digest.hexdigest()[:32]}.nbc"
+        if not self._load_index():
+            self._remove(f"{glob.escape(base)}.*.nbc")
         self._save_data(name, data)
         self._save_index(self._load_index() | {key: name})
+
+    def _remove(self, pattern: str) -> None:
+        """Remove what other versions of the package have compiled.
+
+        A file that somebody still needs is compiled again.
+        """
+        for path in Path(self._cache_path).glob(pattern):
+            with contextlib.suppress(OSError):
+                path.unlink()
 
 
 class Cache(FunctionCache):

@@ -29,16 +29,7 @@ class Item:
     def __init__(self, function: Callable):
         """Compile `function`, which returns nothing, when it is first needed."""
         self.kernel = inner(function)
-        self.addresses: dict[Any, int] = {}
         self.runners: dict[Any, tuple[Callable, int]] = {}
-
-    def address(self, dtype: Any, *arguments: Any) -> Any:
-        """Return what `call_item` needs; `dtype` decides the types of arguments."""
-        if INTERPRETED:
-            return self.kernel
-        if dtype not in self.addresses:
-            self.addresses[dtype] = _address(self.kernel, tuple(map(typeof, arguments)))
-        return self.addresses[dtype]
 
     def runner(self, dtype: Any, arguments: tuple) -> tuple[Callable, int]:
         """Return what runs a loop over the item, and what the loop calls."""
@@ -104,13 +95,10 @@ def _each_alone(caller, item, record, count):
         call_item(caller, (item, record, job))
 
 
-def _call_item(address, arguments):
-    """Call an `Item` with a tuple of arguments."""
-    address(*arguments)
-
-
 @intrinsic
-def _typed_call_item(_context, address, arguments):
+def _call_item(_context, address, arguments):
+    """Call what lies at an address with a tuple of arguments."""
+
     def generate(context, builder, signature, values):
         parts = cgutils.unpack_tuple(builder, values[1])
         _emit_call(context, builder, values[0], signature.args[1], parts)
@@ -119,15 +107,16 @@ def _typed_call_item(_context, address, arguments):
     return types.void(address, arguments), generate
 
 
-call_item: Any = _call_item if INTERPRETED else _typed_call_item
+call_item: Any = _call_item
 
 
 @intrinsic
-def _typed_call_loop(_context, loop, item, count, arguments):
+def _lend_and_call(_context, loop, item, count, arguments):
     """Call a loop with the address of `_caller`, the item's, and that of a record."""
 
     def generate(context, builder, signature, values):
-        record = cgutils.alloca_once_value(builder, values[3])
+        lent = _lent(context, builder, signature.args[3], values[3])
+        record = cgutils.alloca_once_value(builder, lent)
         caller = _caller(context, builder.module, signature.args[3], record.type)
         places = [builder.ptrtoint(p, INT64) for p in (caller, record)]
         given = [places[0], values[1], places[1], values[2]]
@@ -137,7 +126,25 @@ def _typed_call_loop(_context, loop, item, count, arguments):
     return types.void(loop, item, count, arguments), generate
 
 
-_call_loop: Any = _typed_call_loop
+_call_loop: Any = _lend_and_call
+
+
+def _lent(context, builder, kind, value):
+    """Return a value whose arrays belong to nobody.
+
+    Else threads would count references to them in one place, item by item.
+    """
+    if isinstance(kind, types.Array):
+        array = context.make_array(kind)(context, builder, value)
+        array.meminfo = cgutils.get_null_value(array.meminfo.type)
+        array.parent = cgutils.get_null_value(array.parent.type)
+        return array._getvalue()
+    if isinstance(kind, types.BaseTuple):
+        for i, part in enumerate(kind):
+            own = builder.extract_value(value, i)
+            lent = _lent(context, builder, part, own)
+            value = builder.insert_value(value, lent, i)
+    return value
 
 
 @together

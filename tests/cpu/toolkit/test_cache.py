@@ -115,3 +115,15 @@ def test_code_counts_as_old_when_any_module_changes(tmp_path, monkeypatch, name)
     assert digest() == before
     _ = (tmp_path / name).write_text("x = 2")
     assert digest() != before
+
+
+def test_what_other_versions_have_compiled_is_removed(tmp_path):
+    old, new = (cache.Files(str(tmp_path), "of[it]", stamp) for stamp in ("1", "2"))
+    old.save("float32", "old")
+    other = cache.Files(str(tmp_path), "of[it]-too", "1")
+    other.save("float32", "another")
+    for key in ("float32", "float64"):
+        new.save(key, key)
+    assert [new.load(key) for key in ("float32", "float64")] == ["float32", "float64"]
+    assert other.load("float32") == "another"
+    assert len(list(tmp_path.glob("*.nbc"))) == 3

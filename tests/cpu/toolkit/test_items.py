@@ -4,9 +4,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
 
-from ssmref.cpu.toolkit.items import Item, call_item, for_each
-from ssmref.cpu.toolkit.kernels import kernel
+from ssmref.cpu.toolkit.items import Item, for_each
+from ssmref.cpu.toolkit.kernels import INTERPRETED, kernel
 
 DTYPES = [np.float32, np.float64]
 # Operations that one thread does, and that all do.
@@ -48,22 +51,39 @@ def double(values, item):
     values[item] *= 2
 
 
-@kernel
-def double_all(address, values):
-    for item in range(len(values)):
-        call_item(address, (values, item))
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_kernels_call_items_by_their_address(dtype):
-    values = np.arange(5, dtype=dtype)
-    double_all(double.address(values.dtype, values, 0), values)
-    np.testing.assert_array_equal(values, 2 * np.arange(5))
-
-
 def test_an_error_of_an_item_is_raised():
     values = np.array([1.0, -1.0])
     with pytest.raises(ValueError, match="negative"):
-        double_all(double.address(values.dtype, values, 0), values)
-    with pytest.raises(ValueError, match="negative"):
         for_each(double, len(values), ALONE, values.dtype, values)
+
+
+@intrinsic
+def _owner(_context, array):
+    """Return the address of what counts references to an array, 0 if nothing does."""
+
+    def generate(context, builder, signature, values):
+        given = context.make_array(signature.args[0])(context, builder, values[0])
+        return builder.ptrtoint(given.meminfo, ir.IntType(64))
+
+    return types.int64(array), generate
+
+
+owner: Any = _owner
+
+
+@Item
+def owners(line, x, found, item):
+    found[item] = owner(x) + owner(line.x) + owner(line.factors)
+
+
+@kernel
+def owned(x):
+    return owner(x)
+
+
+@pytest.mark.skipif(INTERPRETED, reason="is about compiled code")
+def test_threads_do_not_count_references_to_arguments():
+    x, found = np.zeros(8), np.ones(8, np.int64)
+    assert owned(x) != 0
+    for_each(owners, len(found), SHARED, x.dtype, Line(1.0, x, x), x, found)
+    assert not found.any()
