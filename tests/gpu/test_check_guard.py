@@ -54,7 +54,7 @@ end_with(0)
 print(os.getpid(), flush=True)
 time.sleep(60)
 '''
-sys.exit(guarded([], (sys.executable, "-c", inner)))
+sys.exit(guarded([], (sys.executable, "-P", "-c", inner)))
 """
 
 
@@ -105,7 +105,7 @@ def test_a_gpu_that_is_always_lost_ends_the_check(run_guarded):
     ],
 )
 def test_nobody_stays_behind(number, status):
-    words = [sys.executable, "-c", HANGING]
+    words = [sys.executable, "-P", "-c", HANGING]  # -P: not what lies around here
     with subprocess.Popen(
         words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
