@@ -140,7 +140,8 @@ def _lent(context, builder, kind, value):
         array.parent = cgutils.get_null_value(array.parent.type)
         return array._getvalue()
     if isinstance(kind, types.BaseTuple):
-        for i, part in enumerate(kind):
+        parts: Any = kind
+        for i, part in enumerate(parts):
             own = builder.extract_value(value, i)
             lent = _lent(context, builder, part, own)
             value = builder.insert_value(value, lent, i)
