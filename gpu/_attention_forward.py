@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ._arrays import aligned, ready
+from ._arrays import ready
 from ._attention_plan import SIZES, blocks_of_queries, padded, shared_bytes, tile
 from ._cupy import cupy
 from ._launch import Budget, Program, product
-from ._rows import packed, whole
+from ._rows import packed, steps_of, vectors, whole
 from ._types import FLOAT32, Array, word
 from .precision import parts
 
@@ -153,7 +153,7 @@ def _cache(call: dict[str, Any], turn: Rotation) -> Cache:
         (-(-rows // WARPS),),
         (32 * WARPS,),
         (
-            *(k, v, *_steps(k), *_steps(v), old_k, old_v, bounds),
+            *(k, v, *steps_of(k), *steps_of(v), old_k, old_v, bounds),
             *(0 if bounds is None else len(bounds) - 1, turn.high, turn.low),
             *(next_k, next_v, keys, values, rows, length, cached, heads),
             *(k.shape[3], v.shape[3], turn.dim, turn.interleaved),
@@ -186,22 +186,13 @@ def _attend(call: dict[str, Any], turn: Rotation, cache: Cache, y: Array) -> Non
         (count * heads,),
         (2 * queries,),
         (
-            *(q, keys, values, *_steps(q), *_steps(keys), *_steps(values), table),
+            *(q, keys, values, *steps_of(q), *steps_of(keys), *steps_of(values), table),
             *(turn.high, turn.low, y, length, keys.shape[1] - length, batch, per_row),
             *(heads, keys.shape[2], headdim, y.shape[3], turn.dim, turn.interleaved),
-            *(_vectors(a) for a in (q, keys, values, y)),
+            *(vectors(a) for a in (q, keys, values, y)),
             # A scale of 0 makes all queries 0.
             math.copysign(1, scale) if scale else 0.0,
             (abs(scale) or 1.0) * math.log2(math.e),
         ),
         shared=shared_bytes(q.itemsize, size),
     )
-
-
-def _steps(array: Array) -> tuple[int, int]:
-    """Return the strides of batch and time, in elements."""
-    return tuple(stride // array.itemsize for stride in array.strides[:2])  # type: ignore[return-value]
-
-
-def _vectors(array: Array) -> bool:
-    return aligned(array) and array.shape[-1] * array.itemsize % 16 == 0

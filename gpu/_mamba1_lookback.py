@@ -11,9 +11,8 @@ from typing import Any
 from ._cupy import cupy
 from ._launch import Budget, Program, product
 from ._mamba1_operands import Operands, row_strides
-from ._mamba1_plan import packed_segments
 from ._mamba1_shared import parts
-from ._types import Array
+from ._segments import segments_of
 
 RUN, WARPS, CHANNELS = 8, 8, 8
 TOKENS = 32 * RUN
@@ -60,19 +59,19 @@ def possible(x: Operands) -> bool:
 
 def scan_lookback(x: Operands) -> None:
     """Fill `x.y` and `x.last`."""
-    count, per_row, table, first = _stretches(x)
+    cut = segments_of(x.bounds, TOKENS, *x.u.shape[:2])
     channels, state = x.A.shape
     zeros, empty = cupy().zeros, cupy().empty
     workspace = (
-        empty((count, channels, state, 2), "float32"),
-        empty((count, channels, state), "float32"),
-        zeros((2, count, channels, WARPS), "uint32"),
+        empty((cut.count, channels, state, 2), "float32"),
+        empty((cut.count, channels, state), "float32"),
+        zeros((2, cut.count, channels, WARPS), "uint32"),
         zeros(1, "uint32"),
     )
     arguments = (
         *(x.u, x.dt, x.z, x.B.array, x.C.array, x.A, x.D, x.bias, x.start),
-        *(table, first, x.y, parts(x.last), *workspace),
-        *(x.groups, channels, per_row, count, x.u.shape[1]),
+        *(cut.table, cut.first, x.y, parts(x.last), *workspace),
+        *(x.groups, channels, cut.per_row, cut.count, x.u.shape[1]),
         *(s for array in (x.u, x.dt, x.z, x.y) for s in row_strides(x, array)),
         *(s for p in (x.B, x.C) for s in (p.batch, p.token, p.group)),
     )
@@ -82,13 +81,4 @@ def scan_lookback(x: Operands) -> None:
     kernel = LOOKBACK.kernel("scan_lookback", **macros)
     rows = 2 * CHANNELS + 2 * state + WARPS
     shared = 4 * (rows * (TOKENS + 4 * 32) + 1)
-    kernel((count * x.groups * tiles,), (32 * WARPS,), arguments, shared=shared)
-
-
-def _stretches(x: Operands) -> tuple[int, int, Array | None, Array | None]:
-    """Return how many stretches of TOKENS there are, per row, or tables of a pack."""
-    if x.bounds is None:
-        per_row = max(1, -(-x.u.shape[1] // TOKENS))
-        return per_row * x.u.shape[0], per_row, None, None
-    table, first = packed_segments(x.bounds, TOKENS)
-    return len(table), 0, cupy().asarray(table), cupy().asarray(first, "int64")
+    kernel((cut.count * x.groups * tiles,), (32 * WARPS,), arguments, shared=shared)

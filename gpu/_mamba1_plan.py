@@ -11,11 +11,7 @@ What fills a GPU is counted in lanes that an SM has registers for. None of the l
 has been tuned on a GPU yet.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-
-import numpy as np
 
 from ._rows import power_of_two
 
@@ -111,17 +107,3 @@ def _segment(work: Work, laid: Tiling) -> int:
     lanes = -(-work.channels * laid.lanes // laid.rows)
     wanted = max(1, work.processors * LANES_PER_SM // max(lanes, 1))
     return max(1, -(-work.tokens // (wanted * LEAST_SEGMENT))) * LEAST_SEGMENT
-
-
-def packed_segments(bounds: Sequence[int], length: int) -> tuple[np.ndarray, list[int]]:
-    """Cut each sequence of a pack in segments of at most `length` tokens.
-
-    Returns rows of (sequence, begin, end, whether it is the last of its sequence), at
-    least one for each, and where the segments of each sequence begin in the table.
-    """
-    table, first = [], [0]
-    for row, (begin, end) in enumerate(pairwise(bounds)):
-        starts = range(begin, end, length) or [begin]
-        table += [(row, at, min(at + length, end), at == starts[-1]) for at in starts]
-        first.append(len(table))
-    return np.array(table, np.int64).reshape(-1, 4), first

@@ -1,17 +1,14 @@
 """The launches of the selective scan on the GPU; what they do stands in the kernels."""
 
 import math
-from dataclasses import dataclass
 from typing import Any
-
-import numpy as np
 
 from ._cupy import cupy
 from ._launch import Budget, Program, product
 from ._mamba1_lookback import possible, scan_lookback
 from ._mamba1_operands import Operands, operands, row_strides, shared_bytes
-from ._mamba1_plan import packed_segments
 from ._mamba1_shared import parts
+from ._segments import Segments, segments_of
 from ._types import Array
 
 CARRY_THREADS = 256
@@ -69,17 +66,6 @@ CARRY = Program(
 )
 
 
-@dataclass(frozen=True)
-class Segments:
-    """All segments of all rows: so many for each, or as the table of a pack says."""
-
-    length: int
-    count: int
-    per_row: int
-    table: Array | None = None
-    first: Array | None = None
-
-
 def scan(arguments: dict[str, Any], how: str = "") -> tuple[Array, Array]:
     """Run the op as planned, or by "lookback" where it has that form.
 
@@ -91,19 +77,9 @@ def scan(arguments: dict[str, Any], how: str = "") -> tuple[Array, Array]:
     elif how == "lookback" and possible(x):
         scan_lookback(x)
     else:
-        segments = _segments(x, x.plan.length)
-        whole = segments.count == len(x.last)
-        _forward(x, segments, x.start if whole else _starts(x, segments))
+        segments = segments_of(x.bounds, x.plan.length, *x.u.shape[:2])
+        _forward(x, segments, x.start if segments.whole else _starts(x, segments))
     return x.y, x.last
-
-
-def _segments(x: Operands, length: int) -> Segments:
-    if x.bounds is None:
-        per_row = max(1, -(-x.u.shape[1] // length))
-        return Segments(length, per_row * x.u.shape[0], per_row)
-    table, first = packed_segments(x.bounds, length)
-    on_device = cupy().asarray(table), cupy().asarray(first, np.int64)
-    return Segments(length, len(table), 0, *on_device)
 
 
 def _starts(x: Operands, segments: Segments) -> Array:

@@ -6,13 +6,14 @@ at least `WORTHWHILE` times the blocks. None of the limits has been tuned on a G
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
 from ._cupy import cupy
 from ._launch import Budget, Program
-from ._mamba1_plan import packed_segments
 from ._types import Array
 
 # Threads of a block.
@@ -69,6 +70,20 @@ def segments_of(
     table, first = packed_segments(bounds, length)
     on_device = cupy().asarray(table), cupy().asarray(first, np.int64)
     return Segments(length, len(table), 0, len(bounds) - 1, *on_device)
+
+
+def packed_segments(bounds: Sequence[int], length: int) -> tuple[np.ndarray, list[int]]:
+    """Cut each sequence of a pack in segments of at most `length` tokens.
+
+    Returns rows of (sequence, begin, end, whether it is the last of its sequence), at
+    least one for each, and where the segments of each sequence begin in the table.
+    """
+    table, first = [], [0]
+    for row, (begin, end) in enumerate(pairwise(bounds)):
+        starts = range(begin, end, length) or [begin]
+        table += [(row, at, min(at + length, end), at == starts[-1]) for at in starts]
+        first.append(len(table))
+    return np.array(table, np.int64).reshape(-1, 4), first
 
 
 def carry_states(segments: Segments, starts: Array, spans: Array) -> None:

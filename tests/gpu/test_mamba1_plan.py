@@ -5,7 +5,8 @@ import itertools
 import numpy as np
 import pytest
 from ssmref.gpu._mamba1_operands import shared_bytes
-from ssmref.gpu._mamba1_plan import Plan, Work, packed_segments, plan, tiling
+from ssmref.gpu._mamba1_plan import Plan, Work, plan, tiling
+from ssmref.gpu._segments import packed_segments
 
 # The 130M checkpoint on an H100.
 CHECKPOINT = Work(
