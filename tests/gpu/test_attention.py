@@ -19,7 +19,6 @@ from judging import (
     verdict_on,
 )
 from ssmref.gpu import _attention_forward, _attention_plan, _attention_step, precision
-from ssmref.gpu._launch import KERNELS, Program
 from support.attention_inputs import attention_inputs, cache
 
 from ssmref.conformance import precision as judged
@@ -340,22 +339,6 @@ PROGRAMS = (
     (_attention_forward, "CACHE"),
     (_attention_step, "STEP"),
 )
-
-
-@pytest.fixture
-def with_fault(tmp_path, monkeypatch):
-    """Put a fault into a kernel file, for all programs that include it."""
-
-    def change(file, right, wrong):
-        text = (KERNELS / file).read_text()
-        assert text.count(right) == 1
-        _ = (tmp_path / file).write_text(text.replace(right, wrong))
-        for module, name in PROGRAMS:
-            one = getattr(module, name)
-            faulty = Program(one.file, one.variants, folder=tmp_path)
-            monkeypatch.setattr(module, name, faulty)
-
-    return change
 
 
 def rising(length):

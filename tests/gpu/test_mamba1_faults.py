@@ -4,7 +4,6 @@ import pytest
 from hostcupy.settings import using
 from mamba1_calls import cut, inputs, judged, scan
 from ssmref.gpu import _mamba1_lookback, _mamba1_scan, mamba1
-from ssmref.gpu._launch import KERNELS, Program
 
 from ssmref.conformance.verdict import FAILED
 
@@ -57,22 +56,6 @@ FAULTS = {
         "warp, lane);",
     ),
 }
-
-
-@pytest.fixture
-def with_fault(tmp_path, monkeypatch):
-    """Put a fault into a kernel file, for all programs that include it."""
-
-    def change(file, right, wrong):
-        text = (KERNELS / file).read_text()
-        assert text.count(right) == 1
-        _ = (tmp_path / file).write_text(text.replace(right, wrong))
-        for module, name in PROGRAMS:
-            one = getattr(module, name)
-            faulty = Program(one.file, one.variants, folder=tmp_path)
-            monkeypatch.setattr(module, name, faulty)
-
-    return change
 
 
 PROGRAMS = (

@@ -22,7 +22,7 @@ from judging import (
     verdict_on,
 )
 from ssmref.gpu import _mamba3_scan, _segments
-from ssmref.gpu._launch import KERNELS, Program
+from ssmref.gpu._launch import Program
 from ssmref.gpu._mamba3_plan import SHARED_LIMIT, layout, segment_length
 from ssmref.gpu.check import contenders, official
 from ssmref.gpu.check.grid import GRID
@@ -309,13 +309,9 @@ def test_what_is_not_finite_is_seen_as_by_golden(make, value, found_by, dtype):
         np.testing.assert_array_equal(one, other)
 
 
-def test_what_is_infinite_as_a_factor_is_seen(tmp_path, monkeypatch):
-    text = (KERNELS / "mamba3_scan.cu").read_text()
+def test_what_is_infinite_as_a_factor_is_seen(with_fault):
     right = "if (overflown(h)) add_seen(out, desk);"
-    assert text.count(right) == 1
-    _ = (tmp_path / "mamba3_scan.cu").write_text(text.replace(right, "if (false) ;"))
-    scan = replace(_mamba3_scan.SCAN, folder=tmp_path)
-    monkeypatch.setattr(_mamba3_scan, "SCAN", scan)
+    with_fault("mamba3_scan.cu", right, "if (false) ;")
     seen, expected = not_finite(siso, np.nan, np.isnan, "bfloat16")
     assert (seen[0] & ~expected[0]).any()
     assert not (expected[0] & ~seen[0]).any()
@@ -432,14 +428,8 @@ PROGRAMS = (_mamba3_scan, "SCAN"), (_mamba3_scan, "CARRY"), (_segments, "CARRY")
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_is_seen(fault, tmp_path, monkeypatch):
-    file, right, wrong = FAULTS[fault]
-    text = (KERNELS / file).read_text()
-    assert text.count(right) == 1
-    _ = (tmp_path / file).write_text(text.replace(right, wrong))
-    for module, name in PROGRAMS:
-        one = getattr(module, name)
-        monkeypatch.setattr(module, name, replace(one, folder=tmp_path))
+def test_a_fault_is_seen(fault, with_fault, monkeypatch):
+    with_fault(*FAULTS[fault])
     cut(monkeypatch, 2)
     call = mimo(4, batch=1, length=70, headdim=18, state=8, angles=3)
     call["A"] *= 0.02  # what segments pass on is not forgotten

@@ -19,7 +19,6 @@ from judging import (
     verdict_on,
 )
 from ssmref.gpu import _mamba2_scan, precision
-from ssmref.gpu._launch import KERNELS
 from ssmref.gpu._mamba2_chunks import STATES, layout, segment_length
 from ssmref.gpu._segments import BLOCKS
 from support.mamba2_inputs import ssd_example
@@ -335,18 +334,12 @@ FAULTS = {
 }
 
 
-def put(monkeypatch, folder, file, right, wrong):
-    """Run kernels with something wrong instead of what is right, once in the file."""
-    text = (KERNELS / file).read_text()
-    assert text.count(right) == 1
-    _ = (folder / file).write_text(text.replace(right, wrong))
-    faulty = replace(_mamba2_scan.SCAN, folder=folder)
-    monkeypatch.setattr(_mamba2_scan, "SCAN", faulty)
+PROGRAMS = ((_mamba2_scan, "SCAN"),)
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_is_seen(fault, tmp_path, monkeypatch):
-    put(monkeypatch, tmp_path, *FAULTS[fault])
+def test_a_fault_is_seen(fault, with_fault, monkeypatch):
+    with_fault(*FAULTS[fault])
     cut(monkeypatch, 2)
     call = slow(length=300, headdim=64, state=16) | {"dt_limit": (0.1, 15.0)}
     seen = []
@@ -356,8 +349,8 @@ def test_a_fault_is_seen(fault, tmp_path, monkeypatch):
     assert not max(seen) < NEAR["bfloat16"]
 
 
-def test_what_spreads_is_seen(tmp_path, monkeypatch):
-    put(monkeypatch, tmp_path, "ssd_scan.cu", "values, infinite(h))", "values, false)")
+def test_what_spreads_is_seen(with_fault):
+    with_fault("ssd_scan.cu", "values, infinite(h))", "values, false)")
     found, expected = spoilt("bfloat16")
     assert (found[0] != expected[0]).any()
 
