@@ -52,6 +52,11 @@ def rows_of(slots: np.ndarray | None, batch: int) -> np.ndarray:
     return ready(slots.astype(np.int64, copy=False))
 
 
+def next_state(state: np.ndarray, slots: np.ndarray | None) -> np.ndarray:
+    """Return memory for new states: all are written, or those that slots name."""
+    return np.empty(state.shape, state.dtype) if slots is None else state.copy()
+
+
 def flat_tokens(x: np.ndarray) -> np.ndarray:
     """Join the axes batch and length: (tokens, ...), ready for a kernel."""
     return ready(x).reshape(x.shape[0] * x.shape[1], *x.shape[2:])

@@ -18,11 +18,6 @@ from .toolkit.rows import along
 CHANNELS = 16
 
 
-def next_state(state, slots):
-    """Return memory for new states: all are written, or those that slots name."""
-    return np.empty(state.shape, state.dtype) if slots is None else state.copy()
-
-
 def _plain_turn(M, m_at, plane, x, x_at, new, new_at, u, count):
     """Set ``new = a x + b u`` and return ``Re(c new)``: see `system`.
 

@@ -10,12 +10,12 @@ from ._arguments import (
     boundaries,
     checked,
     flat_tokens,
+    next_state,
     optional,
     parts,
     ready,
     rows_of,
 )
-from ._diagonal_step import next_state
 from ._discretize import holds
 from ._types import Complex, Integer, Real
 

@@ -10,7 +10,15 @@ from . import _convolution_kernels as convolution
 from . import _convolution_step as step
 from . import _elementwise_kernels as elementwise
 from . import _norm_kernels as norms
-from ._arguments import boundaries, checked, flat_tokens, fresh, ready, rows_of
+from ._arguments import (
+    boundaries,
+    checked,
+    flat_tokens,
+    fresh,
+    next_state,
+    ready,
+    rows_of,
+)
 from ._types import Integer, Real
 
 
@@ -155,7 +163,7 @@ def causal_conv1d_step(
     at_least("the window of state", state.shape[1], len(taps) - 1)
     active, rows = _active(activation), rows_of(slots, len(x))
     tokens, state = _tokens_of(x), ready(state)
-    new = np.empty_like(state) if slots is None else state.copy()
+    new = next_state(state, slots)
     y = np.empty_like(tokens)
     step.linear(y, tokens, state, new, rows, taps, _zeros(bias, x), active)
     return y.reshape(x.shape), new

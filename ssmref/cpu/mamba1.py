@@ -6,7 +6,15 @@ from typing import Any
 import numpy as np
 
 from ..contract import heads_per_group
-from ._arguments import boundaries, checked, flat_tokens, fresh, ready, rows_of
+from ._arguments import (
+    boundaries,
+    checked,
+    flat_tokens,
+    fresh,
+    next_state,
+    ready,
+    rows_of,
+)
 from ._mamba1_blelloch import read, states_of
 from ._mamba1_blocks import Inputs
 from ._mamba1_scan import scan
@@ -148,7 +156,7 @@ def selective_scan_step(
     """
     B, C = (_of_token(name, X, u.shape[1]) for name, X in (("B", B), ("C", C)))
     old = ready(state.astype(_dtype(A, B, state), copy=False))
-    new = np.empty_like(old) if slots is None else old.copy()
+    new = next_state(old, slots)
     y = np.empty(u.shape, u.dtype)
     C = C if np.iscomplexobj(old) else _twice_real(C)
     work = (_parts(x.astype(old.dtype, copy=False)) for x in (old, new, A, B, C))

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..contract import at_least, choose, heads_per_group
-from ._arguments import boundaries, checked, ready, rows_of
+from ._arguments import boundaries, checked, next_state, ready, rows_of
 from ._mamba3_kernels import Call
 from ._mamba3_pieces import scan_sequences
 from ._mamba3_step import StepState, step
@@ -182,9 +182,7 @@ def _scan(call, x, initial_state, cu_seqlens):
 def _step(call, x, state, slots):
     """Return the outputs of a token and the state after it."""
     old = Mamba3State(*map(ready, state))
-    # Slots that are not named keep their state; all others are written.
-    copy = np.empty_like if slots is None else np.copy
-    new = Mamba3State(*map(copy, old))
+    new = Mamba3State(*(next_state(part, slots) for part in old))
     y = np.empty(x.shape, x.dtype)
     before, after = (StepState(*(a.reshape(-1) for a in s)) for s in (old, new))
     step(call, before, after, y.reshape(-1), rows_of(slots, len(x)))

@@ -12,13 +12,13 @@ from ._arguments import (
     boundaries,
     checked,
     flat_tokens,
+    next_state,
     optional,
     parts,
     ready,
     rows_of,
 )
 from ._cauchy import spectrum
-from ._diagonal_step import next_state
 from ._s4_step import step
 from ._s4_system import dense_of
 from ._types import Complex, Integer, Real
