@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..conformance.candidates import TargetError, load
+from ..conformance.candidates import _arrays_of as arrays_of
 from . import blocks_check as check
 from .blocks_cost import block_cost
 from .blocks_run import Layers, caches_of, flat, inputs, needed_ops, run, small
@@ -279,6 +280,8 @@ def package_block(package: str, task: BlockTask) -> Contender:
     needed = needed_ops(task.layers, step=task.form == DECODE)
     if missing := [name for name in needed if name not in offered]:
         raise UnavailableError(f"{package} does not offer {', '.join(missing)}")
+    if arrays := arrays_of(import_module(package)):
+        raise UnavailableError(f"blocks are of NumPy's arrays, {package} of {arrays}'s")
 
     def prepare(arguments: Mapping[str, Any]) -> Callable[[], Any]:
         return partial(run, **arguments, ops=package)

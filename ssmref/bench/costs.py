@@ -274,13 +274,13 @@ def s4d_step(batch: int, channels: int, state: int) -> Cost:
 
 
 def s4_step(batch: int, channels: int, state: int, ranks: int) -> Cost:
-    """As `s4d_step`, and into and out of the low-rank term, twice."""
+    """As `s4d_step`, and twice into the low-rank term, once out of it."""
     modes = channels * state
     diagonal = s4d_step(batch, channels, state)
     return Cost(
         elements=diagonal.elements + 2 * ranks * modes,
-        instructions=diagonal.instructions + 8 * ranks * batch * modes,
-        flops=diagonal.flops + 16 * ranks * batch * modes,
+        instructions=diagonal.instructions + 6 * ranks * batch * modes,
+        flops=diagonal.flops + 12 * ranks * batch * modes,
     )
 
 

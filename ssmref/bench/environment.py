@@ -18,6 +18,7 @@ from typing import Any
 PACKAGES = (
     *("numpy", "numba", "llvmlite", "scipy"),
     *("torch", "transformers", "jax", "jaxlib", "mambapy"),
+    *("cupy-cuda12x", "cupy-cuda13x"),
 )
 # Those that decide how wide vectors are.
 _ISA = re.compile(r"sse4_2|avx\w*|fma|f16c|amx\w*|asimd\w*|sve\w*|neon")
@@ -26,7 +27,8 @@ _CPU = Path("/sys/devices/system/cpu")
 
 def environment(threads: dict[str, Any]) -> dict[str, Any]:
     """Return all that figures may depend on; `threads` is what was set."""
-    return {
+    own = {"gpu": gpu()} if gpu() else {}
+    return own | {
         "cpu": cpu_model(),
         "cpus": os.cpu_count(),
         "isa": isa(),
@@ -68,6 +70,22 @@ def now() -> str:
 def cpu_model() -> str:
     """Return the name that the CPU gives itself."""
     return _cpuinfo().get("model name") or platform.processor() or platform.machine()
+
+
+@cache
+def gpu() -> dict[str, str]:
+    """Return name and driver of the first NVIDIA GPU; nothing where there is none."""
+    if shutil.which("nvidia-smi") is None:
+        return {}
+    query = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(query, capture_output=True, text=True, timeout=20)
+    except (OSError, subprocess.TimeoutExpired):
+        return {}
+    first = done.stdout.partition("\n")[0].split(",")
+    if done.returncode or len(first) != 2:
+        return {}
+    return {"name": first[0].strip(), "driver_version": first[1].strip()}
 
 
 @cache
@@ -177,13 +195,23 @@ def blas() -> list[dict[str, Any]]:
 
 
 def commit() -> str:
-    """Return the commit of this code, ``-dirty`` after changes; empty elsewhere."""
+    """Return the commit of this code; empty where it is installed without git.
+
+    After changes ``-dirty`` follows, with a hash of them: two trees are two commits.
+    """
     folder = Path(__file__).parent
     if not _git(folder, "ls-files", "--error-unmatch", "environment.py"):
         return ""
-    changed = _git(folder, "status", "--porcelain", "--untracked-files=no")
+    own = [str(folder.parents[1] / name) for name in ("ssmref", "gpu")]
+    changed = _git(folder, "diff", "--no-ext-diff", "HEAD", "--", *own)
     name = _git(folder, "rev-parse", "--short=10", "HEAD")
-    return name + ("-dirty" if changed else "")
+    digest = hashlib.sha256(changed.encode()).hexdigest()[:6]
+    return f"{name}-dirty-{digest}" if changed else name
+
+
+def version() -> str:
+    """Return the commit, or else the version of the package: what was measured."""
+    return commit() or f"v{metadata.version('ssmref')}"
 
 
 def _git(folder: Path, *words: str) -> str:

@@ -8,6 +8,7 @@ for every program in C.
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.util import find_spec
 
 from .contender import Contender, UnavailableError
 from .packages import package_contender
@@ -51,6 +52,19 @@ def check_name(name: str) -> None:
         raise ValueError(f"{name!r} is unknown; bundled are: {', '.join(known)}")
     if kind == "yardstick" and rest and rest.partition(":")[0] != "c":
         raise ValueError(f"{name!r} is unknown; bundled are: {', '.join(known)}")
+    if kind not in ("peer", "yardstick") and not is_module(kind):
+        raise ValueError(
+            f"{name!r} is neither a module that is found here nor one of: peer, "
+            f"yardstick, {', '.join(known)}"
+        )
+
+
+def is_module(name: str) -> bool:
+    """Return whether a module of this name is found; whether it loads shows later."""
+    try:
+        return find_spec(name) is not None
+    except (ImportError, ValueError, AttributeError):
+        return False
 
 
 def _resolved(

@@ -28,16 +28,19 @@ class Limit:
 def limit(cost: Cost, rates: Rates, dtype: np.dtype) -> Limit:
     """Divide what a call needs by the best of each rate.
 
-    Vector instructions go at the rate of multiply-adds, of which each is two
-    operations. Without a measurement of it that rate is the one of matrix products,
-    which is a little less.
+    Products and all other vector instructions go through the same units, at two
+    operations per instruction: their time adds up. The rate is the higher one of
+    multiply-adds in registers and of matrix products, which are made of them, so that
+    a disturbance while one of the two was measured does not make the limit longer.
     """
-    gemm = rates[f"gemm_{dtype}"].best
-    adds = rates.get(f"fma_{dtype}", rates[f"gemm_{dtype}"]).best
+    names = (f"fma_{dtype}", f"gemm_{dtype}")
+    arithmetic = max(rates[name].best for name in names if name in rates)
+    products = cost.products / arithmetic
+    vector = 2 * cost.instructions / arithmetic
+    major = "products" if products > vector else "vector"
     return Limit(
         {
             "memory": cost.elements * dtype.itemsize / rates["triad"].best,
-            "products": cost.products / gemm,
-            "vector": cost.instructions / (adds / 2),
+            major: products + vector,
         }
     )

@@ -16,6 +16,7 @@ _TITLES = {
     MEMORY: "memory of a call beyond its inputs against tokens",
 }
 _STYLES = {"wrong": "red", "crashed": "red"}
+UNSTABLE = "!"
 
 
 def overview(found: Sequence[Finding], setting: Setting) -> Iterator[Table]:
@@ -59,7 +60,9 @@ def _cell(found: Finding | None, figure: Callable[[Finding], str]) -> Text:
 
 
 def _time(found: Finding) -> str:
-    return milliseconds(found.samples.median) if found.samples else ""
+    if not found.samples:
+        return ""
+    return milliseconds(found.samples.median) + (UNSTABLE if found.samples.note else "")
 
 
 def _peak(found: Finding) -> str:
@@ -77,9 +80,12 @@ def explanation(found: Sequence[Finding]) -> str:
     counts = [int(p.split()[0]) for p in _core_places(found)]
     core = f"{sum(counts)} core cases, " if counts else ""
     more = "small sizes, " if "small sizes" in places else ""
+    marked = any(f.samples and f.samples.note for f in found)
+    note = f"{UNSTABLE} quartiles more than 10 % apart: measure again when idle; "
     return (
-        f"verdict: the worst ratio of error to rounding, at most {LIMIT:g}, of {core}"
-        f"{more}and a sample of every result that was timed or measured"
+        f"{note if marked else ''}verdict: the worst ratio of error to rounding, at "
+        f"most {LIMIT:g}, of {core}{more}and a sample of every result that was timed "
+        "or measured"
     )
 
 

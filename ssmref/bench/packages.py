@@ -1,4 +1,8 @@
-"""Contenders that are packages of ops, or modules of functions with their names."""
+"""Contenders that are packages of ops, or modules of functions with their names.
+
+A package that takes the arrays of another library (``ARRAYS = "cupy"``) gets them made
+before it is timed, and its time ends when they are computed, not when the call returns.
+"""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -6,7 +10,10 @@ from functools import partial
 from importlib import import_module
 from typing import Any
 
+from ..conformance.arrays import _converted as converted
+from ..conformance.arrays import converter
 from ..conformance.candidates import TargetError, load
+from ..conformance.candidates import _arrays_of as arrays_of
 from ..conformance.outputs import flatten
 from ..ops import OPS, implementation
 from .contender import Contender, Outputs, UnavailableError
@@ -21,11 +28,14 @@ def package_contender(package: str, workload: Workload) -> Contender:
     op = OPS[workload.op]
     function = _function(package, workload)
     by_position = _by_position(workload.op)
+    own, ready, finish = _on_own_arrays(package, workload, function)
 
     def prepare(arguments: Mapping[str, Any]) -> Callable[[], Any]:
+        arguments = {name: ready(value) for name, value in arguments.items()}
         inputs = [arguments[name] for name in by_position]
         options = {n: v for n, v in arguments.items() if n not in by_position}
-        return partial(function, *inputs, **options)
+        call = partial(own, *inputs, **options)
+        return call if finish is None else partial(_finished, finish, call)
 
     def outputs(result: Any) -> Outputs:
         return flatten(op, result)
@@ -55,6 +65,42 @@ def _function(package: str, workload: Workload) -> Callable:
     except (ImportError, AttributeError) as error:
         missing = f"{package} does not offer {op.module}.{name}"
         raise UnavailableError(missing) from error
+
+
+def _finished(finish: Callable, call: Callable) -> Any:
+    return finish(call())
+
+
+def _on_own_arrays(
+    package: str, workload: Workload, function: Callable
+) -> tuple[Callable, Callable[[Any], Any], Callable[[Any], Any] | None]:
+    """Return a function of its own arrays, how they are made, and how to wait."""
+    arrays = arrays_of(import_module(package.partition(":")[0]))
+    if not arrays:
+        return function, lambda value: value, None
+    convert = converter(arrays)
+    # What was loaded by name takes arrays of NumPy: what it wraps does not.
+    own = function if workload.form else getattr(function, "__wrapped__", function)
+    return own, lambda value: converted(value, convert), _WAITS.get(arrays)
+
+
+def _wait_for_cupy(result: Any) -> Any:
+    import_module("cupy").cuda.get_current_stream().synchronize()
+    return result
+
+
+def _wait_for_jax(result: Any) -> Any:
+    return import_module("jax").block_until_ready(result)
+
+
+def _wait_for_torch(result: Any) -> Any:
+    torch = import_module("torch")
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return result
+
+
+_WAITS = {"cupy": _wait_for_cupy, "jax": _wait_for_jax, "torch": _wait_for_torch}
 
 
 def _by_position(op: str) -> list[str]:

@@ -1,6 +1,7 @@
 """Records: one JSON object per line, appended as soon as it is known, never edited.
 
-A file is ``<folder>/<machine>/<date>-<commit>/<suite>.jsonl``. Its lines are of three
+A file is ``<folder>/<machine>/<date>-<commit>/<suite>.jsonl``; where the package is
+installed without git its version stands for the commit. The lines are of three
 kinds (``records.schema.json``): the environment, the rates of the machine, and
 measurements, which name their environment. A line counts from its line feed on: what a
 killed run left half-written is dropped when the file is read, and when a later run
@@ -27,8 +28,7 @@ class RecordError(Exception):
 def run_folder(root: Path) -> Path:
     """Return where a run that starts today on this machine puts its records."""
     day = datetime.now(UTC).strftime("%Y-%m-%d")
-    version = environment.commit() or "no-commit"
-    return root / environment.machine_slug() / f"{day}-{version}"
+    return root / environment.machine_slug() / f"{day}-{environment.version()}"
 
 
 def schema() -> dict[str, Any]:

@@ -86,7 +86,8 @@ def notes(found: Iterable[Measurement]) -> Iterator[str]:
         if m.samples and m.samples.median < m.limit.seconds:
             yield (
                 f"{m.implementation}: faster than the limit: the machine was slower "
-                "while its rates were measured, or the data stayed in caches"
+                "while its rates were measured, the data stayed in caches, or stores "
+                "went past them"
             )
 
 

@@ -144,7 +144,7 @@ def _suite(name: str, purpose: str, lengths: str, *sources: str) -> Suite:
 
 _EVERY = (
     Suite(
-        *("quick", "A first look in a minute: attention and three Mambas."),
+        *("quick", "A first look in two minutes: attention and three Mambas."),
         "256,1K,2K,4K,8K",
         times=("suites:quick_tasks",),
         memory=("suites:quick_memory_tasks",),

@@ -1,5 +1,6 @@
 """The command ``ssmref bench``: how fast implementations are that are right."""
 
+import difflib
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -85,7 +86,12 @@ def bench() -> None:
     help="Append records below this folder, in <machine>/<date>-<commit>/ops.jsonl.",
 )
 @options.markdown
-@click.option("--list", "only_list", is_flag=True, help="List the workloads, run none.")
+@click.option(
+    "--list",
+    "only_list",
+    is_flag=True,
+    help="List the workloads, of all groups unless one is named; run none.",
+)
 def ops(
     ops: tuple[str, ...],
     ids: tuple[str, ...],
@@ -117,6 +123,7 @@ def ops(
     from ..bench.threads import limited
 
     check_names("--impl", implementations)
+    groups = groups or (GROUPS if ids or only_list else GROUPS[:1])
     chosen = _resized(_chosen(ops, ids, groups), sizes)
     if only_list:
         _describe(chosen)
@@ -144,12 +151,11 @@ def ops(
 def _chosen(
     ops: tuple[str, ...], ids: tuple[str, ...], groups: tuple[str, ...]
 ) -> "list[Workload]":
-    """Return the workloads of these ops, ids and groups; an id is of any group."""
+    """Return the workloads of these ops, ids and groups."""
     from ..bench.workloads import WORKLOADS
 
     check_known("--op", ops, dict.fromkeys(w.op for w in WORKLOADS))
-    check_known("--workload", ids, [w.id for w in WORKLOADS])
-    groups = groups or (GROUPS if ids else GROUPS[:1])
+    _check_ids(ids, [w.id for w in WORKLOADS])
     found = [
         w
         for w in WORKLOADS
@@ -158,6 +164,14 @@ def _chosen(
     if not found:
         raise click.UsageError(f"no workload of {', '.join(groups)} is left")
     return found
+
+
+def _check_ids(ids: tuple[str, ...], known: list[str]) -> None:
+    for name in ids:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+            hint = f"meant was: {', '.join(close)}" if close else "--list has them all"
+            raise click.UsageError(f"--workload {name!r} is unknown; {hint}")
 
 
 def _resized(chosen: "list[Workload]", given: tuple[str, ...]) -> "list[Workload]":
@@ -181,9 +195,9 @@ def _size(text: str) -> tuple[str, int]:
 
 
 def _describe(chosen: "Sequence[Workload]") -> None:
+    width = max(len(w.id) for w in chosen)
     for w in chosen:
-        note = f"  {w.note}" if w.note else ""
-        click.echo(f"{w.id}  [{w.group}]{note}")
+        click.echo(f"{w.id:{width}}  {w.group:7}  {w.note}".rstrip())
 
 
 def _record_file(out: Path | None) -> Path | None:

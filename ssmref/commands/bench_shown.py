@@ -1,5 +1,6 @@
 """What a sweep shows: a bar on a terminal, else a line per point; then tables."""
 
+import time
 from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 # For whom nothing was measured for want of a package, of what may be installed.
 _EXTRA = "pip install 'ssmref[peers]'"
+# Seconds after which a line says what goes on, where no bar is drawn.
+SILENCE = 10.0
 
 
 class Shown:
@@ -30,6 +33,7 @@ class Shown:
         self.counts: Counter[str] = Counter()
         self.found: list[Finding] = []
         self.begun: set[str] = set()
+        self.said = time.monotonic()
         terminal = Console(stderr=True)
         self.plain = not terminal.is_terminal
         # Drawn when something happens, not while something is timed.
@@ -51,11 +55,21 @@ class Shown:
         fields = {"completed": now.done, "total": now.total, "left": left}
         self.bar.update(self.task, description=now.words, **fields)
         self.bar.refresh()
-        # Where an op is compiled, nothing else may be said for some seconds.
-        op = now.words.partition("/")[0]
-        if self.plain and now.words.endswith(": verifying") and op not in self.begun:
+        if self.plain:
+            self._say_now(now.words)
+
+    def _say_now(self, words: str) -> None:
+        """Say what goes on where an op is compiled, and after a long silence."""
+        op = words.partition("/")[0]
+        if words.endswith(": verifying") and op not in self.begun:
             self.begun.add(op)
-            click.echo(f"verifying {op}, which is compiled at first", err=True)
+            self._echo(f"verifying {op}; what has to be compiled is kept")
+        elif time.monotonic() - self.said > SILENCE:
+            self._echo(words)
+
+    def _echo(self, line: str) -> None:
+        self.said = time.monotonic()
+        click.echo(line, err=True)
 
     def show(self, found: "list[Finding]", done: int, total: int) -> None:
         """Show what was found at one task."""
@@ -63,7 +77,7 @@ class Shown:
         self.found += found
         if self.plain:
             for line in _plain(found, done, total):
-                click.echo(line, err=True)
+                self._echo(line)
         if not self.brief:
             self.bar.stop()  # the tables go where the bar was
             self._tables(found)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..bench.budget import as_text, seconds_of
+from ..bench.budget import seconds_of
 from ..bench.suites import SUITES, Choice, Suite, parse_lengths
 from .bench_setup import begin, check_names, measured_rates, thread_count
 from .bench_shown import Shown
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 SHORT = {"cpu": "ssmref.cpu", "golden": "ssmref.golden", "gpu": "ssmref.gpu"}
 OUT = "bench_results"
+# The exit status of what is interrupted at the keyboard, as in a shell.
+STOPPED = 130
 
 
 @dataclass(frozen=True)
@@ -68,13 +70,13 @@ known: the same command goes on where the last one was stopped.
 
 \b
 Exit status: 0 at least one figure was measured and nobody was wrong or crashed,
-1 otherwise, 2 a mistake in the command.
+1 otherwise, 2 a mistake in the command, 130 stopped at the keyboard.
 """
 
 
 def _options(suite: Suite) -> list[click.Parameter]:
-    budget = as_text(suite.budget) if suite.budget else "none"
-    limit = as_text(suite.limit)
+    budget = _given(suite.budget) if suite.budget else "none"
+    limit = _given(suite.limit)
     return [
         _text("--seq-lens", "LENGTHS", _LENGTHS_HELP.format(suite.lengths)),
         _text("--ops", "OPS", "Only these ops, separated by commas.", ""),
@@ -109,10 +111,16 @@ def _options(suite: Suite) -> list[click.Parameter]:
 
 _LENGTHS_HELP = "Lengths: 1K,8K or 1K..1M or 1K..1Mx4.  [default: {}]"
 _IMPLS_HELP = (
-    "cpu, golden, a package of ops, peer or peer:NAME, separated by commas.  "
+    "cpu, golden, gpu, a package of ops, peer or peer:NAME, separated by commas.  "
     "[default: {}]"
 )
 _FRESH_HELP = "Measure everything, or only what is not recorded yet.  [default: resume]"
+
+
+def _given(seconds: float) -> str:
+    """Return a time as users give it."""
+    minutes, rest = divmod(seconds, 60)
+    return f"{seconds:g}s" if rest else f"{minutes:g}m"
 
 
 def _text(
@@ -149,10 +157,19 @@ def run(suite: Suite, wishes: Wishes) -> None:
     try:
         for found in sweep.run(wanted, names):
             shown.show(found, sweep.done, sweep.total)
+    except KeyboardInterrupt:
+        shown.close()
+        click.echo(
+            f"stopped: {sweep.done} of {sweep.total} points are recorded in {path}; "
+            "the same command goes on there",
+            err=True,
+        )
+        sys.exit(STOPPED)
     finally:
         shown.close()
     shown.end(sweep.total, sweep.missing)
-    for line in (f"records: {path}", f"a report of them: ssmref report {path}"):
+    more = f"a report of them: ssmref report {path} -o reports/{suite.name}"
+    for line in (f"records: {path}", more):
         console.print(line, highlight=False, soft_wrap=True)
     sys.exit(shown.status(sweep.total))
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 # As in the catalogue and in precision, which --help does not load.
 DTYPES = ("float32", "float64", "bfloat16", "float16")
+TF32 = "tf32"
 LEVELS = ("core", "extended", "long", "precision")
 
 
@@ -19,9 +20,23 @@ def check_known(option: str, given: Iterable[str], known: Iterable[str]) -> None
     known = list(known)
     for name in given:
         if name not in known:
-            close = difflib.get_close_matches(name, known, n=3, cutoff=0.5) or known
-            hint = ", ".join(close)
+            close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+            inside = [k for k in known if name and name in k][:3]
+            hint = ", ".join(dict.fromkeys([*inside, *close]) or known)
             raise click.UsageError(f"{option} {name!r} is unknown; meant was: {hint}")
+
+
+def refuse_as_tf32(ops: Iterable[str]) -> None:
+    """Raise a usage error where one of the ops is no product of tiles."""
+    from ..conformance.precision import MULTIPLYING
+
+    for op in ops:
+        if op not in MULTIPLYING:
+            known = ", ".join(MULTIPLYING)
+            raise click.UsageError(
+                f"--dtype tf32 is for ops that are products of tiles ({known}); "
+                f"{op} is not: judge it in float32"
+            )
 
 
 def chosen_cases(

@@ -19,6 +19,8 @@ FAILURES = {
     "ambiguous": ("ambiguous",),
     "faster": ("faster",),
 }
+# Characters of a name in a line, however narrow the terminal is.
+FEWEST = 8
 
 
 @click.command()
@@ -111,10 +113,12 @@ def _show(made: "list[Table]", found: "Compared", warning: str) -> None:
         shown = Shown(
             title=table.title, title_justify="left", box=SIMPLE_HEAD, padding=0
         )
-        for number, column in enumerate(table.columns):
-            shown.add_column(
-                column, overflow="fold", justify="right" if number else "left"
-            )
+        widths = _widths(table, console.width)
+        for number, (column, width) in enumerate(
+            zip(table.columns, widths, strict=True)
+        ):
+            side = "right" if number else "left"
+            shown.add_column(column, overflow="fold", justify=side, width=width)
         for row in table.rows:
             cells = (Text(cell.text) for cell in row.cells)
             # The workload, and below it who has it.
@@ -124,6 +128,17 @@ def _show(made: "list[Table]", found: "Compared", warning: str) -> None:
     for line in (*notes(found), warning, conclusion(found)):
         if line:
             console.print(line, soft_wrap=True, highlight=False, markup=False)
+
+
+def _widths(table: "Table", console: int) -> list[int]:
+    """Return the widths of the columns: what is too long for the first is folded."""
+    figures = [max(map(len, column.split())) for column in table.columns[1:]]
+    for row in table.rows:
+        cells = (len(cell.text) for cell in row.cells)
+        figures = [max(pair) for pair in zip(figures, cells, strict=True)]
+    heads = [len(part) for row in table.rows for part in row.head.split(", ", 1)]
+    left = console - sum(figures) - len(figures) - 2
+    return [min(max(heads, default=1), max(left, FEWEST)), *figures]
 
 
 def _write(path: Path, made: "list[Table]", found: "Compared", warning: str) -> None:

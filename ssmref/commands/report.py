@@ -28,8 +28,9 @@ def report(runs: tuple[Path, ...], out: Path) -> None:
     """Write tables, plots and a page from what was measured.
 
     RUNS are files or folders of records; without one, the latest run below
-    bench_results. Of each point the latest record counts. README.md has tables and
-    plots; index.html is one file that opens without a network.
+    bench_results, of this machine if there is one. Of each point the latest record
+    counts. README.md has tables and plots; index.html is one file that opens without a
+    network.
 
     Exit status: 0 the report was written, 2 there is nothing to write, or a mistake
     in the command.
@@ -61,7 +62,10 @@ def _read(runs: tuple[Path, ...]) -> "Run":
     from ..bench.pages.sources import SourceError, latest, read
 
     if not runs and not RESULTS.is_dir():
-        raise SourceError(f"there is no folder {RESULTS} here; name a run")
+        raise SourceError(
+            f"there is no folder {RESULTS} here; name a run, or measure one: "
+            "ssmref bench quick"
+        )
     run = read(runs or (latest(RESULTS),))
     if len(run.machines) > 1:
         cpus = "; ".join(sorted(run.machines.values()))

@@ -8,7 +8,15 @@ decoding: the arguments of the op without their time axis, then the state.
 Functions are pure and compute in the dtype of their arguments: the same code is the
 truth in ``longdouble`` and the yardstick in ``float32``. Time follows batch; states
 go in and come out explicitly. ``cu_seqlens`` (0, ..., length) packs independent
-sequences into a batch of one; states then have one row per sequence.
+sequences into a batch of one; states then have one row per sequence. ``slots`` names
+the row of a pool of states that each row of a step uses; a negative one is padding.
+
+Shapes stand in the annotations. Every function raises TypeError for what is no NumPy
+array, has a dtype that does not fit, or is of another precision than the arguments
+before it, and ValueError for a shape that does not fit, a ``cu_seqlens`` that does not
+rise from 0 to the length, a slot that is named twice or not there, and a ``chunk_size``
+or ``block_size`` below 1. Docstrings name what else is raised; forms and steps raise
+what their op raises.
 
 Notation. Axes have words, arrays keep their papers' letters:
 

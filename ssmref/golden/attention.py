@@ -54,7 +54,9 @@ def attention(
     wrongly when it decodes without flash-attn.
 
     Returns y and the cache. With `cu_seqlens` the caches have different lengths: they
-    are packed along time like k and v, and ValueError is raised for an initial_state.
+    are packed along time like k and v, and ValueError is raised for an initial_state;
+    also for a rotary_dim that is odd or beyond headdim, and where kv_heads do not
+    divide the heads.
     """
     if cu_seqlens is not None:
         return _packed(attention, locals())
@@ -83,7 +85,11 @@ def attention_step(
     rotary_base: float = 10000.0,
     interleaved: bool = False,
 ) -> tuple[Real[np.ndarray, "batch heads valuedim"], AttentionState]:
-    """Let one new token look at itself and the cache; return the longer cache."""
+    """Let one new token look at itself and the cache; return the longer cache.
+
+    One iteration of `attention`, at the position behind the cache. It has no slots:
+    caches of different lengths are not one array.
+    """
     k, v = k[:, None], v[:, None]
     state = _extend(state, k, v, rotary_dim, rotary_base, interleaved)
     q = _queries(q[:, None], state, scale, rotary_dim, rotary_base, interleaved)

@@ -47,7 +47,8 @@ def bidirectional_convolution(
              + sum_{s >= t + lag} backward[s - t - lag] u[s] + D u[t]
 
     Official S4 ``FFTConv(bidirectional=True)``: the backward kernel starts at lag 1.
-    With lag 0 both start at the present, which makes equal kernels symmetric.
+    With lag 0 both start at the present, which makes equal kernels symmetric. Raises
+    ValueError for another lag.
     """
     choose("lag", lag, 0, 1)
     reversed_future = fft_convolution(u[:, ::-1], backward)[:, ::-1]

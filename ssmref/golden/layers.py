@@ -147,7 +147,8 @@ def rotary_attention(
     Pairs lie inside the first `dim` coordinates, (i, i + dim/2) as in GPT-NeoX and
     LLaMA or (2i, 2i+1) if `interleaved`; the rest passes. Su et al. 2021
     (arXiv 2104.09864), equation 34. This differs from the halved pairing of Mamba-3,
-    which pairs across the whole state.
+    which pairs across the whole state. Raises ValueError for a dim that is odd,
+    negative or beyond headdim.
     """
     at_least("dim", dim, 0)
     if dim % 2 or dim > x.shape[-1]:
@@ -196,7 +197,8 @@ def causal_conv1d(
     is the last width-1 raw inputs. `activation` is None or ``"silu"``.
 
     Official ``causal_conv1d_ref`` of Dao-AILab/causal-conv1d, with time before channels
-    and cu_seqlens instead of seq_idx, so that packs have states too.
+    and cu_seqlens instead of seq_idx, so that packs have states too. Raises ValueError
+    for a width of 0 or another activation.
     """
     if cu_seqlens is not None:
         return separately(causal_conv1d, locals())
@@ -315,7 +317,7 @@ def rms_norm(
     """Divide by the root mean square: ``y = x / sqrt(mean(x^2) + eps) weight``.
 
     Zhang & Sennrich 2019 (arXiv 1910.07467), equation 4, with eps inside the root as
-    in the official Mamba code.
+    in the official Mamba code. Raises ValueError for a negative eps.
     """
     at_least("eps", eps, 0)
     y = x / np.sqrt(np.mean(x * x, axis=-1, keepdims=True) + x.dtype.type(eps))
@@ -367,7 +369,7 @@ def layer_norm(
     """Subtract the mean and divide by the standard deviation (biased variance).
 
     ``y = (x - m) / sqrt(var + eps) weight + bias``. Ba et al. 2016 (arXiv 1607.06450).
-    torch's eps is 1e-5, Flax's 1e-6.
+    torch's eps is 1e-5, Flax's 1e-6. Raises ValueError for a negative eps.
     """
     at_least("eps", eps, 0)
     centred = x - np.mean(x, axis=-1, keepdims=True)

@@ -58,8 +58,8 @@ def selective_scan(
     applied if `dt_softplus`. The official code packs variable complex B and C as
     interleaved reals, and has neither initial_state nor cu_seqlens.
 
-    Returns y and the last state, one per sequence. Raises TypeError and ValueError
-    for arguments that do not fit their annotations.
+    Returns y and the last state, one per sequence. Raises ValueError where the groups
+    do not divide the channels.
     """
     if cu_seqlens is not None:
         return separately(selective_scan, locals())

@@ -1,7 +1,15 @@
 """Mamba-3: trapezoidal steps, rotating states, one or several inputs per head.
 
-Follows the official code of state-spaces/mamba: ``ops/triton/mamba3`` for one input per
-head (SISO), ``ops/tilelang/mamba3`` for one input per rank (MIMO).
+Lahoti et al. 2026 (arXiv 2603.15569), section 3, as in the official code of
+state-spaces/mamba: ``ops/triton/mamba3`` for one input per head (SISO),
+``ops/tilelang/mamba3`` for one per rank (MIMO). Besides the recurrence, with a sum over
+ranks in MIMO: ``_chunked``, s in the chunk of t and H the state that enters it, and
+``_rotating``, where k and q are not rotated and turn[t] = theta[t] - theta[t-1]::
+
+    scale[t] = gamma[t] + (1 - lambda[t+1]) dt[t+1]             the last one: gamma[t]
+    y[t] = sum_{s<t} e^{a[s+1] + ... + a[t]} scale[s] (q[t] k[s]) x[s]        a = A dt
+           + gamma[t] (q[t] k[t]) x[t] + e^{a[0] + ... + a[t]} H q[t]
+    g[t] = rotary(alpha g[t-1] + beta x[t-1] k[t-1]^T, -turn[t]) + gamma x[t] k[t]^T
 """
 
 import numpy as np
@@ -271,7 +279,7 @@ def siso_chunked(
     cu_seqlens: Bounds | None = None,
     chunk_size: int = 16,
 ) -> tuple[Sequence, Mamba3State]:
-    """`siso` as the fast kernels run it: attention in chunks, states between."""
+    """`siso` as ``mamba3_siso_fwd`` runs it: attention in chunks, states between."""
     if cu_seqlens is not None:
         return separately(siso_chunked, locals())
     return forms.chunked(forms.as_mimo(locals()), chunk_size)
@@ -327,7 +335,7 @@ def mimo_chunked(
     cu_seqlens: Bounds | None = None,
     chunk_size: int = 16,
 ) -> tuple[Sequence, Mamba3State]:
-    """`mimo` as the fast kernels run it: attention in chunks, states between."""
+    """`mimo` as ``mamba_mimo_forward`` runs it: attention in chunks, states between."""
     if cu_seqlens is not None:
         return separately(mimo_chunked, locals())
     return forms.chunked(locals(), chunk_size)

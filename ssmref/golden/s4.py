@@ -56,7 +56,8 @@ def s4(
     dense mode. C is the output projection itself, where a trained official model
     stores `s4_c_tilde` of it.
 
-    Returns y and the last state, one per sequence.
+    Returns y and the last state, one per sequence. Raises ValueError where
+    ``I - dt M/2`` is singular.
     """
     if cu_seqlens is not None:
         return separately(s4, locals())

@@ -46,7 +46,8 @@ def s4d(
     `ssmref.golden.discretize.discretize`. Official ``SSMKernelDiag``. The annotated S4D
     keeps all N eigenvalues instead of one per pair and has no factor 2.
 
-    Returns y and the last state, one per sequence.
+    Returns y and the last state, one per sequence. Raises ValueError for another
+    method.
     """
     if cu_seqlens is not None:
         return separately(s4d, locals())

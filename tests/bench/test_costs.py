@@ -1,5 +1,7 @@
 """What is said to be needed is what is there: formulas against arrays."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -91,6 +93,19 @@ def test_the_scarcest_resource_sets_the_limit(rates, cost, binding, seconds):
     assert found.seconds == pytest.approx(seconds)
     double = limit(cost, rates, np.dtype(np.float64))
     assert double.parts["memory"] == pytest.approx(2 * found.parts["memory"])
+
+
+def test_products_and_other_instructions_take_turns(rates):
+    found = limit(Cost(elements=1, instructions=1e9, products=1e9), rates, F32)
+    assert found.binding == "vector"
+    assert found.seconds == pytest.approx(0.03)
+
+
+@pytest.mark.parametrize("slow", ["fma_float32", "gemm_float32"])
+def test_a_rate_that_was_disturbed_makes_no_limit_longer(rates, slow):
+    rates[slow] = replace(rates[slow], samples=(1e9,))
+    found = limit(Cost(elements=1, instructions=1e9, products=3e9), rates, F32)
+    assert found.seconds == pytest.approx(0.05)
 
 
 def test_without_multiply_adds_the_limit_uses_products(rates):

@@ -95,9 +95,31 @@ def test_outside_of_its_repository_there_is_no_commit(monkeypatch):
     assert module.commit() == ""
 
 
-def test_a_changed_tree_is_said(monkeypatch):
-    said = {"ls-files": "environment.py", "status": " M x", "rev-parse": "abc"}
+def test_every_change_of_the_tree_is_a_commit_of_its_own(monkeypatch):
+    said = {"ls-files": "environment.py", "diff": "+ x", "rev-parse": "abc"}
     monkeypatch.setattr(module, "_git", lambda _, *words: said[words[0]])
-    assert module.commit() == "abc-dirty"
-    said["status"] = ""
-    assert module.commit() == "abc"
+    first = module.commit()
+    assert first.startswith("abc-dirty-")
+    said["diff"] = "+ y"
+    assert module.commit() not in (first, "abc")
+    said["diff"] = ""
+    assert module.commit() == module.version() == "abc"
+    said["ls-files"] = ""
+    assert module.version() == f"v{module.versions()['ssmref']}"
+
+
+@pytest.mark.parametrize(
+    ("says", "found"),
+    [
+        ("echo 'NVIDIA X1, 600.1'; echo 'NVIDIA X2, 600.1'", "NVIDIA X1"),
+        ("echo 'no devices were found'", None),
+        ("echo 'NVIDIA X1, 600.1'; exit 9", None),
+    ],
+)
+def test_the_first_gpu_is_named(monkeypatch, tmp_path, says, found):
+    program = tmp_path / "nvidia-smi"
+    program.write_text(f"#!/bin/sh\n{says}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setattr(module, "gpu", module.gpu.__wrapped__)
+    assert environment({}).get("gpu", {}).get("name") == found

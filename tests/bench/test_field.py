@@ -1,11 +1,15 @@
 import subprocess
 import sys
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from ssmref.bench import field
+from ssmref.bench.contender import Contender
 from ssmref.bench.field import Absent, check_name, resolve
 from ssmref.bench.workloads import WORKLOADS
+from ssmref.golden import layers
 
 SCAN = next(w for w in WORKLOADS if w.op == "mamba1.selective_scan")
 SSD = next(w for w in WORKLOADS if w.op == "mamba2.ssd")
@@ -48,6 +52,42 @@ def test_a_missing_library_is_named_with_the_reason(monkeypatch):
     assert names("peer", workload=SSD) == ["peer:torch"]
 
 
+NORM = """from ssmref.golden import layers
+ARRAYS = "cupy"
+def rms_norm(x, weight, **options):
+    assert x.flags.writeable is False, "not from asarray"
+    return layers.rms_norm(x, weight, **options)
+"""
+
+
+def test_arrays_of_another_library_are_made_before_the_time(monkeypatch, tmp_path):
+    made, waits = [], []
+
+    def asarray(array):
+        made.append(array)
+        array = array.copy()
+        array.flags.writeable = False
+        return array
+
+    stream = SimpleNamespace(synchronize=lambda: waits.append(1))
+    cuda = SimpleNamespace(get_current_stream=lambda: stream)
+    cupy = SimpleNamespace(asarray=asarray, cuda=cuda)
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    (tmp_path / "norms_on_a_device.py").write_text(NORM)
+    monkeypatch.syspath_prepend(tmp_path)
+    norm = next(w for w in WORKLOADS if w.op == "layers.rms_norm").resized(length=3)
+    (found,) = resolve(["norms_on_a_device"], norm, 1)
+    assert isinstance(found, Contender)
+    arguments = norm.arguments(np.dtype(np.float32))
+    made.clear()
+    call = found.prepare(arguments)
+    assert len(made) == len(arguments)
+    results = [call() for _ in range(3)]
+    assert (len(made), len(waits)) == (len(arguments), 3)
+    expected = layers.rms_norm(**arguments)
+    np.testing.assert_array_equal(found.outputs(results[0])["y"], expected)
+
+
 def test_peers_are_loaded_only_when_they_are_asked_for():
     code = (
         "import sys, ssmref.bench.run, ssmref.commands.bench; "
@@ -62,9 +102,15 @@ def test_unknown_names_are_refused(name):
         check_name(name)
 
 
+@pytest.mark.parametrize("name", ["no.such.thing", "ssmref.cpv", "a/b.py", ""])
+def test_what_is_no_module_is_refused_before_anything_is_measured(name):
+    with pytest.raises(ValueError, match="neither a module that is found here"):
+        check_name(name)
+
+
 @pytest.mark.parametrize(
     "name",
-    ["peer", "peer:torch:loop", "peer:transformers", "yardstick", "my.package"],
+    ["peer", "peer:torch:loop", "peer:transformers", "yardstick", "ssmref.golden"],
 )
 def test_known_names_are_accepted(name):
     check_name(name)

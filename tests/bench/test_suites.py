@@ -1,6 +1,7 @@
 """Suites are data; their commands name every mistake of a user in a sentence."""
 
 import json
+import re
 from dataclasses import replace
 
 import jsonschema
@@ -9,8 +10,9 @@ import pytest
 from click.testing import CliRunner
 from support.toys import Toy
 
+from ssmref.bench import field, suites
 from ssmref.bench import rates as rates_module
-from ssmref.bench import suites
+from ssmref.bench.budget import seconds_of
 from ssmref.bench.records import load, schema
 from ssmref.bench.suites import SUITES, Choice, Suite, op_tasks, parse_lengths
 from ssmref.bench.task import describe, restore
@@ -115,6 +117,7 @@ def toys(monkeypatch, rates):
     made(rates_module, "measure", lambda *_, **__: iter(rates.values()))
     tasks = lambda choice: (Toy(sizes={"length": n}) for n in choice.lengths)  # noqa: E731
     made(suites, "toy_tasks", tasks, raising=False)
+    made(field, "is_module", lambda _: True)
     own = ("suites:toy_tasks",)
     suite = Suite("toys", "Toys.", "8", times=own, memory=own, rounds=2)
 
@@ -161,7 +164,7 @@ def test_a_brief_suite_ends_with_one_table_of_each_kind(toys, tmp_path, name):
     )
     assert "verdict: the worst ratio of error to rounding, at most 30" in result.stdout
     assert ("y is 3" in result.stdout) == (name == "toy.wrong")
-    assert "verifying toy.double, which is compiled at first" in result.stderr
+    assert "verifying toy.double; what has to be compiled is kept" in result.stderr
 
 
 def test_who_is_not_installed_and_was_not_named_is_left_out(toys, tmp_path):
@@ -195,6 +198,18 @@ def test_the_status_says_that_somebody_failed_or_that_there_is_nothing(
     assert "Traceback" not in result.output
 
 
+def test_a_run_that_is_stopped_says_how_to_go_on(toys, tmp_path, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Shown, "show", stop)
+    result = toys("--out", str(tmp_path))
+    assert result.exit_code == 130
+    (path,) = tmp_path.rglob("toys.jsonl")
+    assert f"stopped: 1 of 2 points are recorded in {path}" in result.stderr
+    assert "the same command goes on there" in result.stderr
+
+
 def test_lengths_that_do_not_fit_are_said(toys, tmp_path, monkeypatch):
     from ssmref.bench import environment
 
@@ -212,6 +227,7 @@ def test_lengths_that_do_not_fit_are_said(toys, tmp_path, monkeypatch):
         (("--blocks", "block.mambo"), "--blocks 'block.mambo' is unknown"),
         (("--impls", ","), "--impls names nobody"),
         (("--impls", "peer:tensorflow"), "bundled are"),
+        (("--impls", "ssmref.cpv"), "neither a module that is found here"),
         (("--budget", "soon"), "--budget: 'soon' is no time"),
         (("--limit", "-1s"), "--limit: '-1s' is no time"),
         (("--batch", "0"), "range"),
@@ -254,6 +270,8 @@ def test_help_says_what_a_suite_is_for(name):
     assert result.exit_code == 0
     assert SUITES[name].purpose in result.stdout
     assert SUITES[name].lengths in result.stdout
+    (limit,) = re.findall(r"Time of one point.  .default: (\w+).", result.stdout)
+    assert seconds_of(limit) == SUITES[name].limit
     assert "Exit status" in result.stdout
 
 
@@ -271,5 +289,9 @@ def test_a_bar_is_drawn_on_a_terminal_only(monkeypatch, capsys, rates):
     monkeypatch.setenv("TTY_COMPATIBLE", "0")
     plain = Shown(Console(), Setting("toys", FLOAT32, 1, rates))
     plain.progress(Progress("toy.double/l8: round 1 of 3", 4, 12, 75.0))
-    plain.close()
     assert capsys.readouterr().err == ""
+    plain.said -= 60.0
+    plain.progress(Progress("toy.double/l8: round 2 of 3", 4, 12, 74.0))
+    plain.progress(Progress("toy.double/l8: round 3 of 3", 4, 12, 73.0))
+    plain.close()
+    assert capsys.readouterr().err == "toy.double/l8: round 2 of 3\n"

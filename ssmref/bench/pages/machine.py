@@ -33,7 +33,9 @@ def _rates(run: Run) -> Iterator[Table]:
             "Rates of this machine",
             ["", "best", "median", "threads", "method"],
             rows,
-            "Limits are what a call needs at least, by the best of each rate.",
+            "Limits are what a call needs at least, by the best of each rate: of "
+            "memory that of the triad with plain stores, of arithmetic the higher one "
+            "of gemm and fma.",
         )
 
 
@@ -58,6 +60,9 @@ def _environments(run: Run) -> Table:
 
 
 def _facts(e: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    if gpu := dict(e.get("gpu") or {}):
+        more = (f"{n.replace('_', ' ')} {v}" for n, v in gpu.items() if n != "name")
+        yield "GPU", ", ".join([str(gpu.get("name", "unnamed")), *more])
     yield "CPU", f"{e['cpu']}, {e['cpus']} logical"
     yield "instruction sets", ", ".join(e.get("isa", []))
     yield "caches", ", ".join(f"{n} {of_bytes(s)}" for n, s in e["caches"].items())
@@ -91,8 +96,10 @@ def points_section(run: Run) -> Iterator[Section]:
          "tokens per second", "% of limit", "verdict", "suite"],
         [Row(t.subject.workload, _point_cells(t), tags(t.subject)) for t in timed],
         "% of limit: the least time by the rates of the machine, by the median. Above "
-        "100 the machine was slower while its rates were measured, or data stayed in "
-        "caches. With the verdict: the worst ratio of error to rounding, at most 30. "
+        "100 the machine was slower while its rates were measured, data stayed in "
+        "caches, or stores went past them, which saves the reading that the triad "
+        "pays for. "
+        "With the verdict: the worst ratio of error to rounding, at most 30. "
         "A sign ! marks quartiles that are more than 10 % apart.",
     )] if timed else []  # fmt: skip
     if missing := list(_missing(run)):

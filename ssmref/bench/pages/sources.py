@@ -31,8 +31,8 @@ class Run:
 
     @property
     def machines(self) -> dict[str, str]:
-        """The machines of the environments: what identifies each, and its CPU."""
-        return {machine(e): e["cpu"] for e in self.environments.values()}
+        """The machines of the environments: what identifies each, and its name."""
+        return {machine(e): named(e) for e in self.environments.values()}
 
     @property
     def subjects(self) -> list[Subject]:
@@ -44,8 +44,21 @@ def machine(details: Mapping[str, Any]) -> str:
     """Return a text that two environments share if they are of one kind of machine."""
     kept = {name: details.get(name) for name in _MACHINE}
     kept["memory"] = round((details.get("memory") or 0) / 2**30)
+    if gpu := gpu_name(details):
+        kept["gpu"] = gpu
     digest = hashlib.sha256(json.dumps(kept, sort_keys=True).encode())
     return digest.hexdigest()[:12]
+
+
+def named(details: Mapping[str, Any]) -> str:
+    """Return the GPU, if there is one, and the CPU beside it."""
+    gpu, cpu = gpu_name(details), str(details["cpu"])
+    return f"{gpu} beside {cpu}" if gpu else cpu
+
+
+def gpu_name(details: Mapping[str, Any]) -> str:
+    """Return the name of the GPU of an environment, or nothing."""
+    return str((details.get("gpu") or {}).get("name") or "")
 
 
 def latest(root: Path) -> Path:

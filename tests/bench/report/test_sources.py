@@ -131,3 +131,4 @@ def test_a_machine_is_known_by_its_hardware_alone():
     assert machine({**made.DETAILS, "cpu": "other"}) != one
     assert machine({**made.DETAILS, "memory": 2**35}) != one
     assert machine({**made.DETAILS, "caches": {}}) != one
+    assert machine({**made.DETAILS, "gpu": {"name": "Example GPU"}}) != one

@@ -1,5 +1,7 @@
 from support import scaling_records as made
 
+from ssmref.bench.pages.machine import machine_section
+from ssmref.bench.pages.sources import read
 from ssmref.bench.pages.summary import summary, title
 
 WIDTH = {"heads": 1, "headdim": 64}
@@ -15,9 +17,20 @@ def sentence(found, start):
     return one
 
 
+def test_a_gpu_is_named_first(tmp_path):
+    gpu = {"name": "Example GPU", "compute_capability": "9.0"}
+    records = [made.environment(gpu=gpu), op("mamba2.ssd", 64, 1.0)]
+    run = read([made.write(tmp_path / "x.jsonl", records)])
+    assert title(run) == "Scaling on Example GPU beside Example CPU 3000"
+    (section,) = machine_section(run)
+    rows = {row.head: row.cells[0].text for row in section.tables[-1].rows}
+    assert rows["GPU"] == "Example GPU, compute capability 9.0"
+
+
 def test_all_that_the_records_show_is_said(run):
     found = summary(run)
     assert title(run) == "Scaling on Example CPU 3000"
+
     assert "; 3 timed out, 1 wrong, 1 crashed," in sentence(found, "145 points")
     assert sentence(found, "On this machine mamba2.ssd") == (
         "On this machine mamba2.ssd (ssmref.cpu) overtakes attention.attention "
