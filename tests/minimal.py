@@ -1,11 +1,15 @@
-"""Run with the plain install alone: every golden module, without SciPy or Numba."""
+"""Run with the plain install alone: golden and vectors, without SciPy or Numba."""
 
 import importlib
 import importlib.util
 import pkgutil
+import tempfile
+from pathlib import Path
 
 import ssmref.golden
 import ssmref.models
+from ssmref.conformance.vectors.export import unpack_frozen
+from ssmref.conformance.vectors.stored import open_set, read_case
 from ssmref.ops import OPS, implementation
 
 ABSENT = ("numba", "scipy", "torch", "pandas", "beartype", "hypothesis", "pytest")
@@ -22,6 +26,14 @@ def main() -> None:
     for op in OPS.values():
         implementation(op, "ssmref.golden")
     print(f"{len(OPS)} golden ops import without {', '.join(ABSENT)}")
+    print(f"{read_vectors()} vectors fit their schema")
+
+
+def read_vectors() -> int:
+    """Read all of the frozen set, as a check of outputs does."""
+    with tempfile.TemporaryDirectory() as folder:
+        unpack_frozen(Path(folder))
+        return len([read_case(Path(folder), r) for r in open_set(Path(folder))])
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@ import sys
 
 import pytest
 
-HEAVY = {"numba", "pandas", "scipy", "cupy", "torch", "matplotlib", "numpy", "rich"}
+LIBRARIES = "numba pandas scipy cupy torch matplotlib numpy rich jsonschema"
+HEAVY = set(LIBRARIES.split())
 
 
 def modules_after(statement: str) -> set[str]:

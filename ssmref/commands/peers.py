@@ -57,11 +57,11 @@ def peers(
     json_path: Path | None,
     sources: tuple[Path, ...],
 ) -> None:
-    """Judge every bundled library that is installed, each in a process of its own.
+    """Judge every bundled library that is installed.
 
-    The report, in Markdown, goes to the file of --out or else to the terminal. Not all
-    libraries can be installed together: run this where each is, with --json, then
-    join the files with --from.
+    Each runs in a process of its own. The report, in Markdown, goes to the file of
+    --out or else to the terminal. Not all libraries can be installed together: run
+    this where each is, with --json, then join the files with --from.
 
     Exit status: 0 the report was written, whatever it says, 2 a mistake in the command.
     """

@@ -137,7 +137,7 @@ def check(
     dtype: str | None,
     json_path: Path | None,
 ) -> None:
-    """Judge the outputs in OUT by the vectors in DIR, and by nothing else.
+    """Judge the outputs in OUT by the vectors in DIR alone.
 
     \b
     Exit status: 0 every case ran and passed, 1 a case failed, 2 a mistake in the
@@ -151,6 +151,7 @@ def check(
     from ..conformance.report.results import Results
     from ..conformance.vectors.check import check as verdicts_on
     from ..conformance.vectors.stored import open_set
+    from ..conformance.verdict import NOT_PROVIDED
 
     if json_path is not None and not json_path.absolute().parent.is_dir():
         raise click.UsageError(f"--json: {json_path.parent} is not a folder")
@@ -161,10 +162,25 @@ def check(
     words = f"vectors check {_quoted(folder)} --outputs {_quoted(outputs)}"
     results = Results(Candidate(words, {}), references[0].dtype, verdicts)
     terminal.show(Console(), results)
+    if not any(v.findings or v.status != NOT_PROVIDED for v in verdicts):
+        _say_where(references[0], outputs)
     if json_path is not None:
         with _mistakes():
             document.write_json(json_path, results)
     sys.exit(outcome(results).status)
+
+
+def _say_where(reference: "Reference", outputs: Path) -> None:
+    """Say what was looked for where nothing was found."""
+    from ..conformance.vectors.folder import place
+    from ..ops import OPS
+
+    first = OPS[reference.id.split("/")[0]].outputs[0]
+    there = [repr(path.name) for path in sorted(outputs.iterdir())[:3]]
+    known = place(reference.id, reference.dtype)
+    found = f"it has {', '.join(there)}" if there else "it is empty"
+    words = f"no output of any case lies in OUT, as {known}/{first}.npy would; {found}"
+    click.echo(words, err=True)
 
 
 def _quoted(path: Path) -> str:
@@ -198,9 +214,9 @@ def _select(
 @vectors.command()
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 def freeze(file: Path) -> None:
-    """Write the set that is frozen in this package to FILE; for its maintainers.
+    """Write the set that comes with the package to FILE.
 
-    It has the core cases in float32, without the largest.
+    For its maintainers. It has the core cases in float32, without the largest.
     """
     from ..conformance.precision import dtype_of
     from ..conformance.vectors.export import freeze as write

@@ -1,14 +1,15 @@
 """The command ``ssmref verify``: the verdict on an implementation."""
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from . import options
-from .choice import check_known, chosen_cases
+from .choice import DTYPES, TF32, check_known, chosen_cases, refuse_as_tf32
+from .guard import watched
 from .progress import with_progress
 
 if TYPE_CHECKING:
@@ -16,7 +17,10 @@ if TYPE_CHECKING:
     from ..conformance.cases.case import Case
     from ..conformance.expected import Expectation
     from ..conformance.report.results import Results
+    from ..conformance.verdict import Verdict
 
+# As a shell has it for a program that Ctrl-C ended.
+INTERRUPTED = 130
 # The ops of the stages of chunked algorithms are for those who look for a bug.
 STAGES = "stages."
 
@@ -49,7 +53,14 @@ STAGES = "stages."
     is_flag=True,
     help="Also judge the stages of chunked algorithms, to find where a bug is.",
 )
-@options.dtype
+@click.option(
+    "--dtype",
+    type=click.Choice((*DTYPES, TF32)),
+    default="float32",
+    show_default=True,
+    help="Precision; the low ones keep parameters and states in float32. tf32: arrays "
+    "in float32, of which ops that are products of tiles use 11 bits.",
+)
 @click.option(
     "--require",
     "required",
@@ -97,7 +108,8 @@ def verify(
     \b
     Exit status: 0 every case ran and passed, or failed as expected; 1 a case
     failed, passed against expectation, or is required and not provided; 2 a
-    mistake in the command; 3 nothing failed but not every case could be run.
+    mistake in the command; 3 nothing failed but not every case could be run;
+    130 interrupted, which shows what ran.
     """  # noqa: D301 - \b is click's mark for text that is not to be wrapped
     # Here and below, so that --help and mistakes answer at once.
     from rich.console import Console
@@ -120,7 +132,8 @@ def verify(
     results = _run(candidate, cases, dtype, required, expectations)
     show(Console(), results)
     _write(results, json_path, junit_path, html_path)
-    sys.exit(outcome(results).status)
+    cut_short = len(results.verdicts) < len(cases)
+    sys.exit(INTERRUPTED if cut_short else outcome(results).status)
 
 
 def _check_writable(option: str, path: Path | None) -> None:
@@ -185,6 +198,8 @@ def _select(
             raise click.UsageError(f"TARGET does not offer {op}; it offers: {given}")
     check_known("--case", ids, ALL_CASES)
     wanted = ops or [o for o in offered if stages or ids or not o.startswith(STAGES)]
+    if dtype == TF32:
+        wanted = _multiplying(wanted, (*ops, *(ALL_CASES[i].op for i in ids)))
     if without := [op for op in wanted if op not in covered_ops()]:
         click.echo(f"not judged, no cases yet: {', '.join(without)}", err=True)
     chosen = [c for c in chosen_cases((), ids, levels) if c.op in wanted]
@@ -198,6 +213,20 @@ def _select(
     return fitting
 
 
+def _multiplying(offered: Sequence[str], named: Sequence[str]) -> list[str]:
+    """Return the ops that TF32 is for; those that the user named have to be."""
+    from ..conformance.precision import MULTIPLYING
+
+    refuse_as_tf32(named)
+    kept = [op for op in offered if op in MULTIPLYING]
+    if not kept:
+        refuse_as_tf32(offered)
+    if len(kept) < len(offered):
+        left = len(offered) - len(kept)
+        click.echo(f"left out, no products of tiles for tf32: {left} ops", err=True)
+    return kept
+
+
 def _run(
     candidate: "Candidate",
     cases: "list[Case]",
@@ -206,13 +235,31 @@ def _run(
     expectations: "tuple[Expectation, ...]",
 ) -> "Results":
     from ..conformance.expected import apply
-    from ..conformance.precision import dtype_of
+    from ..conformance.precision import judged_as
     from ..conformance.report.results import Results
     from ..conformance.run import verify as run
 
-    verdicts = list(with_progress(run(candidate, cases, dtype_of(dtype)), len(cases)))
+    with judged_as(dtype) as own, watched():
+        verdicts = _until_interrupted(run(candidate, cases, own), cases)
     verdicts = list(apply(verdicts, expectations))
     return Results(candidate, dtype, verdicts, required, expectations)
+
+
+def _until_interrupted(
+    found: "Iterator[Verdict]", cases: "list[Case]"
+) -> "list[Verdict]":
+    """Return the verdicts, or those up to where the user lost patience."""
+    verdicts = []
+    try:
+        for verdict in with_progress(found, len(cases)):
+            verdicts.append(verdict)
+            if "ran longer than" in verdict.message and not sys.stderr.isatty():
+                click.echo(f"{verdict.case.id}: {verdict.message}", err=True)
+    except KeyboardInterrupt:
+        left = len(cases) - len(verdicts)
+        running = cases[len(verdicts)].id
+        click.echo(f"interrupted in {running}; {left} cases were not run", err=True)
+    return verdicts
 
 
 def _write(

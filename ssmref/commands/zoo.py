@@ -45,9 +45,10 @@ def zoo(
     margins: bool,
     json_path: Path | None,
 ) -> None:
-    """Run every known bug as if it were an implementation, and count the kills.
+    """Run every known bug, and count which the cases see.
 
     \b
+    A bug is run as if it were somebody's implementation.
     A bug is killed by a core case that fails. The mutation score is the share of
     bugs, in each op that can have them, that at least one case kills.
 

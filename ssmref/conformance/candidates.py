@@ -68,6 +68,9 @@ def _named(
     """Return what the user named, by op name."""
     if not function_name:
         functions = _offers(module)
+        if not functions and ops:
+            named = (f"{' or '.join(_names(OPS[o]))} for {o}" for o in ops)
+            raise TargetError(f"{target} has no function {', '.join(named)}")
         if not functions:
             raise TargetError(
                 f"{target} offers no op; a function needs the name of one: "
@@ -99,9 +102,11 @@ def _arrays_of(module: ModuleType) -> str | None:
 def _import(name: str) -> ModuleType:
     try:
         return import_module(name)
-    except Exception as error:  # whatever a stranger's module raises on import
+    except (Exception, SystemExit) as error:  # whatever a module raises on import
         kind = type(error).__name__
-        raise TargetError(f"cannot import {name}: {kind}: {error}") from error
+        meant = name.removesuffix(".py").strip("./").replace("/", ".")
+        hint = f"; meant was: {meant}" if "/" in name or name.endswith(".py") else ""
+        raise TargetError(f"cannot import {name}: {kind}: {error}{hint}") from error
 
 
 def _op_of(function_name: str, ops: tuple[str, ...]) -> str:

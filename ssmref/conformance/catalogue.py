@@ -15,6 +15,7 @@ from .cases import (
     mamba2,
     mamba3,
     norms,
+    pairs,
     parameters,
     s4,
     s4_modes,
@@ -39,6 +40,7 @@ _CASES: tuple[Case, ...] = (
     *blocks.CASES,
     *s4_modes.CASES,
     *corners.CASES,
+    *pairs.CASES,
 )
 # From what everybody should run to what takes minutes or tolerates less.
 LEVELS = ("core", "extended", "long", "precision")

@@ -19,7 +19,7 @@ from .bugs.zoo import BUGS, behaviour, bugs_of, visible
 from .cases.case import Case
 from .outputs import MalformedResultError
 from .pattern import pattern
-from .precision import dtype_of
+from .precision import dtype_of, judged_as
 from .truth import Truth, truth
 from .verdict import FAILED, LIMIT, MODIFIED, PASSED, Verdict, ratios_of
 
@@ -66,7 +66,7 @@ def explanations(
 ) -> list[Names]:
     """Return the bugs, or pairs of them, that give these outputs."""
     case = verdict.case
-    if too_large(truth.arguments):
+    if too_large(truth.arguments) or _unwritten(truth, outputs):
         return []
     bugs = [bug for bug in bugs_of(case.op) if visible(bug, truth.arguments)]
     single = [(b.id,) for b in bugs if explains((b.id,), verdict, truth, outputs)]
@@ -76,6 +76,12 @@ def explanations(
         if explains(names, verdict, truth, outputs):
             return [names]
     return []
+
+
+def _unwritten(truth: Truth, outputs: Outputs) -> bool:
+    """Return whether all is 0 that should not be: most bugs could be said of that."""
+    needed = [name for name in outputs if truth.outputs[name].any()]
+    return bool(needed) and not any(outputs[name].any() for name in needed)
 
 
 def too_large(arguments: Arguments) -> bool:
@@ -90,7 +96,7 @@ def explains(names: Names, verdict: Verdict, truth: Truth, outputs: Outputs) -> 
 
     A candidate may have left some outputs out; the others decide.
     """
-    wrong, ratio = _behaviour(names, verdict.case, truth.dtype)
+    wrong, ratio = _behaviour(names, verdict.case, verdict.dtype)
     if not wrong or ratio <= LIMIT:
         return False
     limit = min(LIMIT, verdict.ratio / BETTER)
@@ -100,8 +106,13 @@ def explains(names: Names, verdict: Verdict, truth: Truth, outputs: Outputs) -> 
 
 
 @lru_cache(maxsize=2048)
-def _behaviour(names: Names, case: Case, dtype: np.dtype) -> tuple[Outputs, float]:
+def _behaviour(names: Names, case: Case, precision: str) -> tuple[Outputs, float]:
     """Return what bugs give and its ratio to golden; nothing where they raise."""
+    with judged_as(precision) as dtype:
+        return _behaviour_in(dtype, names, case)
+
+
+def _behaviour_in(dtype: np.dtype, names: Names, case: Case) -> tuple[Outputs, float]:
     expected = truth(case, dtype)
     bugs = [BUGS[name] for name in names]
     try:
@@ -267,6 +278,6 @@ def contradicts(name: str, passed: Verdict) -> bool:
         arguments = passed.case.arguments(dtype)
         if too_large(arguments) or not visible(BUGS[name], arguments):
             return False
-        return _behaviour((name,), passed.case, dtype)[1] > LIMIT
+        return _behaviour((name,), passed.case, passed.dtype)[1] > LIMIT
     except Exception:  # files may hold a case that golden refuses: it says nothing
         return False

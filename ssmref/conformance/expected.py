@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from .catalogue import ALL_CASES
-from .precision import DTYPES
+from .precision import PRECISIONS
 from .verdict import EXPECTED, FAILED, PASSED, UNEXPECTED, Verdict
 
 
@@ -77,8 +77,8 @@ def _problem(entry: dict[str, Any]) -> str:
         return f"{wrong[0]} is {entry[wrong[0]]!r}; it has to be a string"
     if entry["case"] not in ALL_CASES:
         return _unknown_case(entry["case"])
-    if entry.get("dtype", DTYPES[0]) not in DTYPES:
-        return f"dtype is {entry['dtype']!r}; it may be {', '.join(DTYPES)}"
+    if entry.get("dtype", PRECISIONS[0]) not in PRECISIONS:
+        return f"dtype is {entry['dtype']!r}; it may be {', '.join(PRECISIONS)}"
     if not entry.get("link", "https://").startswith(("https://", "http://")):
         return f"link is {entry['link']!r}; it has to start with https:// or http://"
     return ""

@@ -20,8 +20,11 @@ def flatten(op: Op, result: Any) -> dict[str, np.ndarray]:
     """
     parts = _leaves(result) if isinstance(result, tuple | list) else [result]
     if len(parts) != len(op.outputs):
+        came = _counted(len(parts))
+        if parts == [result] and not hasattr(result, "shape"):
+            came = "None" if result is None else f"a {type(result).__name__}"
         raise MalformedResultError(
-            f"returned {len(parts)} arrays; needed are {len(op.outputs)}: "
+            f"returned {came}; needed are {_counted(len(op.outputs))}: "
             + ", ".join(op.outputs)
         )
     return {
@@ -29,13 +32,29 @@ def flatten(op: Op, result: Any) -> dict[str, np.ndarray]:
     }
 
 
+def _counted(count: int) -> str:
+    return "1 array" if count == 1 else f"{count} arrays"
+
+
 def _leaves(result: Any) -> list:
-    if isinstance(result, tuple | list):
+    """Return the parts of tuples and lists; a list of numbers is a part, and wrong."""
+    if isinstance(result, tuple | list) and not _numbers(result):
         return [leaf for part in result for leaf in _leaves(part)]
     return [result]
 
 
+def _numbers(result: Any) -> bool:
+    """Return whether this is a list of numbers, or of such lists."""
+    if not isinstance(result, list):
+        return False
+    return all(
+        isinstance(part, int | float | complex) or _numbers(part) for part in result
+    )
+
+
 def _array(name: str, value: Any) -> np.ndarray:
+    if isinstance(value, tuple | list):
+        raise MalformedResultError(f"{name} is a list, not an array")
     try:
         array = to_numpy(value)
     except Exception as error:

@@ -83,6 +83,9 @@ def _parts(error: Error) -> Iterator[str]:
     if np.isnan(error.got).all() and error.bad.all():
         yield "everything is NaN"
         return
+    if not error.got.any():
+        yield "everything is 0: was the result written?"
+        return
     readings = (_kinds, _time, _places, _course) if error.bad.size > 1 else (_kinds,)
     found = [sentence for read in readings for sentence in read(error)]
     yield from found

@@ -7,7 +7,7 @@ that of the low dtype, for all outputs: products of a low dtype's matrices are a
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from functools import cache
 from typing import Any, get_args, get_type_hints
@@ -17,14 +17,21 @@ import numpy as np
 from ..ops import Op, implementation
 
 DTYPES = ("float64", "float32", "bfloat16", "float16")
-# TF32 has 10 bits behind the point, and the range of float32.
-EPS_OF_TF32 = 2.0**-10
+# TF32 has 10 bits behind the point, and the range of float32, in which it is stored.
+TF32, EPS_OF_TF32 = "tf32", 2.0**-10
+# What a verdict may be given in.
+PRECISIONS = (*DTYPES, TF32)
+# The ops that are products of tiles, for which tensor cores have TF32. In other ops,
+# and in the stages of these, nothing excuses the loss of 13 bits.
+MULTIPLYING = ("mamba2.ssd", "mamba3.siso", "mamba3.mimo", "attention.attention")
 
 _TF32: ContextVar[bool] = ContextVar("float32 is judged as TF32", default=False)
 
 
 def dtype_of(name: str) -> np.dtype:
-    """Return a dtype by its name; bfloat16 is that of ml_dtypes."""
+    """Return a dtype by its name; bfloat16 is that of ml_dtypes, TF32 is in float32."""
+    if name == TF32:
+        name = "float32"
     if name == "bfloat16":
         import ml_dtypes
 
@@ -56,9 +63,21 @@ def tf32() -> Iterator[None]:
         _TF32.reset(token)
 
 
+@contextmanager
+def judged_as(name: str) -> Iterator[np.dtype]:
+    """Judge here by the precision of this name; gives the dtype of the arrays."""
+    with tf32() if name == TF32 else nullcontext():
+        yield dtype_of(name)
+
+
+def name_of(dtype: np.dtype) -> str:
+    """Return what a verdict is called that is given, here, on arrays of `dtype`."""
+    return TF32 if _TF32.get() and dtype.name == "float32" else dtype.name
+
+
 def eps_and_tiny(dtype: np.dtype) -> tuple[float, float]:
     """Return the spacing of numbers at 1 and the smallest normal number."""
-    if _TF32.get() and dtype.name == "float32":
+    if name_of(dtype) == TF32:
         return EPS_OF_TF32, float(np.finfo(dtype).tiny)
     if dtype.name == "bfloat16":
         return 2.0**-7, 2.0**-126

@@ -14,7 +14,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -53,13 +53,13 @@ class Program:
         Raises NotProvidedError where the program says so by its exit status and
         MalformedResultError where it leaves nothing that can be judged.
         """
-        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-            inputs, outputs = Path(folder, "case"), Path(folder, "out")
+        with _scratch() as folder:
+            inputs, outputs = folder / "case", folder / "out"
             inputs.mkdir()
             outputs.mkdir()
             write_inputs(inputs, case, truth)
             words = self._run(inputs, outputs)
-            return _read(Path(folder), case, truth, words)
+            return _read(folder, case, truth, words)
 
     def _run(self, inputs: Path, outputs: Path) -> list[str]:
         """Return the last words of a run that ended well."""
@@ -74,6 +74,31 @@ class Program:
         if status != 0:
             raise MalformedResultError(_with(_ended(status), words))
         return words
+
+
+@contextlib.contextmanager
+def _scratch() -> Iterator[Path]:
+    """Give a folder that is removed afterwards, whatever a program has put into it."""
+    folder = Path(tempfile.mkdtemp())
+    try:
+        yield folder
+    except BaseException:
+        _ = _removed(folder)
+        raise
+    if not _removed(folder):
+        problem = "left folders that are nested thousands deep, or cannot be entered"
+        raise MalformedResultError(problem)
+
+
+def _removed(folder: Path) -> bool:
+    """Remove a folder; return whether Python could do it without help."""
+    with contextlib.suppress(RecursionError):
+        shutil.rmtree(folder, ignore_errors=True)
+    if not folder.exists():
+        return True
+    command = ("rm", "-rf", "--", str(folder))
+    _ = subprocess.run(command, stderr=subprocess.DEVNULL, check=False)
+    return False
 
 
 def _read(

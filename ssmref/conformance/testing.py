@@ -18,7 +18,7 @@ from ..ops import OPS
 from .candidates import Candidate
 from .cases.case import Case
 from .catalogue import LEVELS, cases_of
-from .precision import DTYPES, dtype_of
+from .precision import DTYPES, MULTIPLYING, PRECISIONS, judged_as
 from .report.results import Results
 from .report.terminal import failure
 from .run import verify_case
@@ -48,9 +48,12 @@ def check(
     with `required` it fails too.
     """
     __tracebackhide__ = True
-    if dtype not in DTYPES:
-        raise ValueError(f"dtype is {dtype!r}; it may be {', '.join(DTYPES)}")
-    verdict = verify_case(function, case, dtype_of(dtype))
+    known = PRECISIONS if case.op in MULTIPLYING else DTYPES
+    if dtype not in known:
+        words = ", ".join(known)
+        raise ValueError(f"dtype is {dtype!r}; for {case.op} it may be {words}")
+    with judged_as(dtype) as own:
+        verdict = verify_case(function, case, own)
     if verdict.status == NOT_PROVIDED and not required:
         raise unittest.SkipTest(f"not provided: {verdict.message}")
     if verdict.status != PASSED:

@@ -8,7 +8,7 @@ import numpy as np
 from ..ops import OPS
 from .cases.case import Case
 from .outputs import axes
-from .precision import eps_and_tiny, wide
+from .precision import eps_and_tiny, name_of, wide
 from .truth import Truth
 
 # One limit for every op and dtype; it is never raised to make something pass.
@@ -100,7 +100,7 @@ def judge(case: Case, truth: Truth, outputs: dict[str, np.ndarray]) -> Verdict:
         for name, scale in truth.scales.items()
     )
     status = PASSED if all(f.passed for f in findings) else FAILED
-    return Verdict(case, str(truth.dtype), status, findings)
+    return Verdict(case, name_of(truth.dtype), status, findings)
 
 
 def judge_output(

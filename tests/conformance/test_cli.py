@@ -1,6 +1,7 @@
 """The command: tables, exit status, files, and mistakes without tracebacks."""
 
 import json
+import os
 import subprocess
 import sys
 from io import StringIO
@@ -13,6 +14,7 @@ from rich.console import Console
 
 from ssmref import cli
 from ssmref.commands import choice
+from ssmref.commands.guard import watched
 from ssmref.commands.progress import with_progress
 from ssmref.conformance import catalogue, precision
 from ssmref.conformance.catalogue import CASES, cases_of
@@ -82,6 +84,48 @@ def test_float64(ssmref):
     assert "not judged" not in result.output
 
 
+# TF32 lacks 13 bits of float32: half of what goes is added, and the rest is cleared.
+ROUNDED = """
+import numpy as np
+from ssmref.golden import mamba1, mamba2
+
+def in_tf32(x):
+    bits = np.ascontiguousarray(x).view(np.uint32)
+    return ((bits + 0x1000) & 0xFFFFE000).view(np.float32)
+
+def ssd(x, dt, A, B, C, **options):
+    x, B, C = map(in_tf32, (x, B, C))
+    return mamba2.ssd(x, dt, A, B, C, **options)
+
+selective_scan = mamba1.selective_scan
+"""
+
+
+def test_products_in_tf32_are_right_as_that_and_called_that(
+    ssmref, tmp_path, monkeypatch
+):
+    (tmp_path / "coarse.py").write_text(ROUNDED)
+    monkeypatch.syspath_prepend(tmp_path)
+    path = tmp_path / "verdict.json"
+    result = ssmref("verify", "coarse", "--dtype", "tf32", "--json", str(path))
+    assert result.exit_code == 0, result.output
+    assert f"PASSED: all {SSD} cases" in result.output
+    assert "coarse against golden, tf32" in result.output
+    assert "left out, no products of tiles for tf32: 1 ops" in result.output
+    document = json.loads(path.read_text())
+    assert {document["dtype"], *(v["dtype"] for v in document["verdicts"])} == {"tf32"}
+    as_float32 = ssmref("verify", "coarse", "--op", "mamba2.ssd")
+    assert as_float32.exit_code == 1
+
+
+def test_bugs_are_named_in_tf32_too(ssmref):
+    result = ssmref("verify", "examples.port_tiled", "--dtype", "tf32")
+    assert result.exit_code == 1
+    assert f"FAILED: {TILED} of {SSD} cases run are wrong" in result.output
+    assert f"(explains {TILED} of {TILED} failed cases)" in result.output
+    assert "--dtype tf32" in result.output
+
+
 def test_json_has_every_verdict(ssmref, tmp_path):
     path = tmp_path / "verdict.json"
     assert ssmref("verify", "examples.port_tiled", "--json", str(path)).exit_code == 1
@@ -109,11 +153,77 @@ def test_partial_provider_is_not_green(ssmref, tmp_path, monkeypatch):
     assert "it has no argument cu_seqlens" in result.output
 
 
+def test_a_program_that_hangs_is_named_at_once(ssmref):
+    plain = "mamba2.ssd/plain/b2l37h3p5n4"
+    command = f"{sys.executable} -c 'import time; time.sleep(60)' {{in}} {{out}}"
+    result = ssmref("verify", "--exec", command, "--case", plain, "--timeout", "0.2")
+    assert result.exit_code == 1
+    assert f"{plain}: ran longer than 0.2 s" in result.output
+
+
+STEP = "mamba2.ssd_step/smallest/h1p1n1"
+ENDS = """
+import os
+from ssmref.golden import mamba2
+
+def ssd(*inputs, **options):
+    if len(inputs[0]) == 2:
+        os._exit(0)
+    return mamba2.ssd(*inputs, **options)
+"""
+INTERRUPTED = ENDS.replace("os._exit(0)", "raise KeyboardInterrupt")
+
+
+def test_a_candidate_cannot_end_the_run_as_if_it_were_good(
+    ssmref, tmp_path, monkeypatch
+):
+    (tmp_path / "ending.py").write_text(ENDS)
+    monkeypatch.syspath_prepend(tmp_path)
+    exit_before = os._exit
+    result = ssmref("verify", "ending")
+    assert result.exit_code == 1
+    assert "raised SystemExit: os._exit(0) was called" in result.output
+    assert "FAILED" in result.output
+    assert os._exit is exit_before
+
+
+def test_a_child_of_a_candidate_may_end(monkeypatch):
+    ended = []
+    monkeypatch.setattr(os, "_exit", ended.append)
+    with watched():
+        monkeypatch.setattr(os, "getpid", lambda: -1)
+        with pytest.raises(SystemExit):
+            os._exit(7)
+    assert ended == [7]
+
+
+def test_what_ran_is_shown_after_an_interruption(ssmref, tmp_path, monkeypatch):
+    (tmp_path / "slow.py").write_text(INTERRUPTED)
+    monkeypatch.syspath_prepend(tmp_path)
+    result = ssmref("verify", "slow")
+    assert result.exit_code == 130
+    assert "PASSED: all 1 cases" in result.output
+    left = f"{SSD - 1} cases were not run"
+    assert f"interrupted in mamba2.ssd/plain/b2l37h3p5n4; {left}" in result.output
+
+
 MISTAKES = {
     "no target": (["verify"], "give one of TARGET, --peer"),
     "both": (["verify", "json", "--peer", "transformers"], "give one of TARGET"),
     "no module": (["verify", "no_such_thing"], "cannot import no_such_thing"),
     "no op": (["verify", "json"], "json offers no op"),
+    "no function of the op": (
+        ["verify", "json", "--op", "mamba2.ssd"],
+        "json has no function ssd or mamba2_ssd for mamba2.ssd",
+    ),
+    "half an op": (
+        ["verify", "examples.port", "--op", "ssd"],
+        "meant was: mamba2.ssd, mamba2.ssd_step",
+    ),
+    "path of a file": (
+        ["verify", "examples/port.py"],
+        "meant was: examples.port",
+    ),
     "unknown op": (
         ["verify", "examples.port", "--op", "mamba2.sdd"],
         "meant was: mamba2.ssd",
@@ -138,6 +248,18 @@ MISTAKES = {
         "no case is left",
     ),
     "dtype": (["verify", "examples.port", "--dtype", "int8"], "float32"),
+    "no products of tiles": (
+        ["verify", "ssmref.golden", "--op", "s4.s4", "--dtype", "tf32"],
+        "s4.s4 is not: judge it in float32",
+    ),
+    "case without products": (
+        [*("verify", "ssmref.golden", "--dtype", "tf32"), "--case", STEP],
+        "mamba2.ssd_step is not: judge it in float32",
+    ),
+    "nothing for TF32": (
+        ["verify", "ssmref.golden.s4:s4", "--dtype", "tf32"],
+        "s4.s4 is not: judge it in float32",
+    ),
     "json folder": (
         ["verify", "examples.port", "--json", "/no/such/folder/x.json"],
         "is not a folder",
@@ -230,4 +352,5 @@ def test_json_names_the_bug(ssmref, tmp_path):
 
 def test_choices_are_those_of_the_suite():
     assert sorted(choice.DTYPES) == sorted(precision.DTYPES)
+    assert choice.TF32 == precision.TF32
     assert choice.LEVELS == catalogue.LEVELS

@@ -226,3 +226,15 @@ def test_every_op_with_bugs_has_cases():
     ops = {op for bug in BUGS.values() for op in bug.ops}
     assert ops <= set(covered_ops())
     assert all(bugs_of(op) for op in ops)
+
+
+def test_zeros_are_not_taken_for_a_bug():
+    """Many bugs give nothing but 0 on a short case, and so does who wrote nothing."""
+    nothing = Candidate("x", {"mamba2.ssd_step": lambda *i: _zeros(i[0], i[5])})
+    (found,) = verify(nothing, [cases_of("mamba2.ssd_step")[0]], F32)
+    assert found.resembles == ()
+    assert "y: everything is 0: was the result written?" in found.diagnosis
+
+
+def _zeros(*like):
+    return tuple(np.zeros_like(array) for array in like)

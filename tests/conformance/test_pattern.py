@@ -80,7 +80,8 @@ SENTENCES = {
     "one element": (PLAIN, added(0, 3, 1, 2), "one single element is wrong, of 1110"),
     "all NaN": (PLAIN, put(np.nan), "everything is NaN"),
     "some NaN": (PLAIN, put(np.nan, 1, 5), "NaN in 15 of 1110 elements"),
-    "zero": (PLAIN, put(0), "zero where it should not be"),
+    "all zero": (PLAIN, put(0), "everything is 0: was the result written?"),
+    "zero": (PLAIN, put(0, 1), "zero where it should not be"),
     "sign": (PLAIN, scaled(-1), "the sign is flipped"),
     "factor": (PLAIN, scaled(2), "2 times what it should be, in every wrong element"),
     "factor in a head": (

@@ -141,6 +141,10 @@ MISBEHAVIOUR = {
         "out/y.npy is not a regular file",
     ),
     "directory": ("answer('final_state'); (out / 'y.npy').mkdir()", "out/y.npy"),
+    "folders in folders": (
+        "answer(); os.chdir(out)\nfor _ in range(3000): os.mkdir('d'); os.chdir('d')",
+        "left folders that are nested thousands deep",
+    ),
     "words about a missing file": (
         "print('no device', file=sys.stderr)",
         "did not write y.npy, final_state.npy, after:\n    no device",
@@ -154,6 +158,7 @@ def test_misbehaviour_fails_with_its_reason(verdict, script, message):
     assert found.status == FAILED
     assert found.message.startswith(message)
     assert tempfile.gettempdir() not in found.message
+    assert not os.listdir(tempfile.gettempdir())
 
 
 def test_wrong_dtype_fails(verdict, folder):

@@ -68,8 +68,18 @@ def test_not_provided_skips_or_fails_as_asked():
 
 
 def test_unknown_dtype_is_a_mistake():
-    with pytest.raises(ValueError, match="dtype is 'int8'; it may be float64"):
+    words = "dtype is 'int8'; for mamba2.ssd it may be float64, .*, tf32"
+    with pytest.raises(ValueError, match=words):
         check(mamba2.ssd, PACKED, "int8")
+
+
+def test_tf32_is_for_products_of_tiles():
+    check(mamba2.ssd, PACKED, "tf32")
+    step = cases("mamba2.ssd_step")[0]
+    with pytest.raises(ValueError, match=r"dtype is 'tf32'; for mamba2\.ssd_step"):
+        check(mamba2.ssd_step, step, "tf32")
+    with pytest.raises(AssertionError, match="--dtype tf32"):
+        check(lambda *inputs: (2 * inputs[0], 0), PACKED, "tf32")
 
 
 def test_snippet_of_the_documentation_runs(tmp_path):

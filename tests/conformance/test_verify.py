@@ -1,5 +1,7 @@
 """Whatever a candidate does becomes a verdict."""
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -37,6 +39,10 @@ def _raises(*_inputs, **_options):
     raise ZeroDivisionError("kernel fell over")
 
 
+def _several_lines(*_inputs):
+    raise ValueError("kernel\n  fell\nover")
+
+
 def _scribbles(x, *inputs, **options):
     result = mamba2.ssd(x, *inputs, **options)
     x[0, 0] = 0
@@ -45,13 +51,16 @@ def _scribbles(x, *inputs, **options):
 
 WRONG = {
     "raises": (_raises, "raised ZeroDivisionError: kernel fell over (test_verify.py:"),
-    "none": (lambda *_: None, "returned 1 arrays"),
-    "y only": (lambda *a: mamba2.ssd(*a)[0], "returned 1 arrays"),
+    "exits": (lambda *_: sys.exit(0), "raised SystemExit: 0 (test_verify.py:"),
+    "lines": (_several_lines, "raised ValueError: kernel fell over (test_verify.py:"),
+    "none": (lambda *_: None, "returned None; needed are 2 arrays: y, final_state"),
+    "dict": (lambda *_: {"y": 1}, "returned a dict; needed are 2 arrays"),
+    "y only": (lambda *a: mamba2.ssd(*a)[0], "returned 1 array; needed are 2"),
     "three": (lambda *a: (*mamba2.ssd(*a), 1), "returned 3 arrays"),
     "words": (lambda *_: ("y", "state"), "y has dtype"),
-    "ragged": (lambda *_: ([[1], [1, 2]], 0), "returned 4 arrays"),
+    "lists": (lambda *_: ([[1], [1, 2]], 0), "y is a list, not an array"),
     "modifies": (_scribbles, "modified its input x"),
-    "too few arguments": (lambda x: x, "raised TypeError"),
+    "too few arguments": (lambda x: x, "given (called as `ssmref cases` shows)"),
 }
 
 
@@ -61,6 +70,22 @@ def test_misbehaviour_fails_with_its_reason(function, message):
     assert found.status == FAILED
     assert message in found.message
     assert not found.ratio <= 30
+
+
+def test_results_belong_to_who_called():
+    """A buffer that the next call fills again is wrong for whoever keeps the result."""
+    buffer = np.zeros(1000, F32)
+
+    def reused(*inputs, **options):
+        y, state = mamba2.ssd(*inputs, **options)
+        buffer[: y.size] = y.ravel()
+        return buffer[: y.size].reshape(y.shape), state
+
+    small = [CASES["mamba2.ssd/smallest/l1h1p1n1"], CASES["mamba2.ssd/one-token/b3l1"]]
+    first, second = verify(Candidate("x", {"mamba2.ssd": reused}), small, F32)
+    assert first.status == PASSED
+    assert second.status == FAILED
+    assert second.message == f"this call changed y, as returned for {small[0]}"
 
 
 def test_wider_results_are_not_passed_off_as_float32():

@@ -22,6 +22,7 @@ from .gates import GATES
 from .mamba3 import MAMBA3_BUGS
 from .mamba3_output import OUTPUT
 from .norms import NORMS
+from .pairs import PAIRS
 from .parameters import PARAMETERS
 from .ranges import RANGES
 from .serving import CACHE, CONV_CACHE
@@ -51,6 +52,7 @@ _ALL = (
     *BLOCKS,
     *CAUCHY,
     *RANGES,
+    *PAIRS,
 )
 BUGS: dict[str, Bug] = {bug.id: bug for bug in _ALL}
 

@@ -64,7 +64,7 @@ FLAGS = {
         ),
     ),
     "combination": Flag(
-        "options that work one by one are applied in a wrong order",
+        "options that work one by one are applied in a wrong order, or one is lost",
         "seen only where several options meet",
         ("tile-ai/TileOPs/pull/1118",),
     ),

@@ -48,6 +48,7 @@ def _arguments(
         "D": lambda: 1 + draw.normal("D", heads) / 4,
         "z": lambda: 2 * draw.normal("z", *lead, heads, headdim),
         "norm_weight": lambda: 1 + draw.normal("norm_weight", heads, headdim) / 4,
+        "norm_eps": lambda: 0.5,
         "mimo_x": lambda: draw.normal("mimo_x", heads, ranks or 1, headdim),
         "mimo_z": lambda: draw.normal("mimo_z", heads, ranks or 1, headdim),
         "mimo_o": lambda: draw.normal("mimo_o", heads, ranks or 1, headdim),

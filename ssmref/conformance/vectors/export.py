@@ -23,7 +23,7 @@ from .strict import MANIFEST
 
 # The frozen set has the core cases in float32 whose folder is not larger than this; the
 # few that are, are there for their length, and have the same equations as others.
-FROZEN_BYTES = 24 * 1024
+FROZEN_BYTES = 22 * 1024
 FROZEN_MOST = 5_000_000
 _EARLIEST = (1980, 1, 1, 0, 0, 0)
 
@@ -43,7 +43,10 @@ def new_folder(target: Path) -> Iterator[Path]:
         raise VectorError(f"{target} is not a folder")
     if not target.parent.is_dir():
         raise VectorError(f"{target.parent} is not a folder")
-    hidden = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    try:
+        hidden = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    except OSError as error:  # it would name the hidden folder
+        raise VectorError(f"{target} cannot be made: {error.strerror}") from error
     try:
         whole = hidden / "set"
         whole.mkdir()

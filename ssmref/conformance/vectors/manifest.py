@@ -20,7 +20,7 @@ from .parts import arrays, input_axes, options, output_axes, returned_dtype
 FORMAT = 1
 # The version of the set of vectors, not of the code. The first number changes when a
 # case that was exported before means something else, the second when some are added.
-VECTOR_SET = "1.1"
+VECTOR_SET = "1.2"
 LAYOUT = (
     ".npy format 1.0, little-endian, C order (the last axis is contiguous); "
     "bfloat16 as its 16 bits in uint16; complex numbers as real, imaginary"

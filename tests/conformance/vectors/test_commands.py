@@ -93,6 +93,9 @@ def test_nothing_is_not_green(vectors, tmp_path):
     result = check(vectors, empty)
     assert result.exit_code == 3
     assert "NOTHING RAN" in result.output
+    assert "float32/y.npy would; it is empty" in result.output
+    (empty / "ssd").mkdir()
+    assert "float32/y.npy would; it has 'ssd'" in check(vectors, empty).output
 
 
 def test_the_verdict_comes_from_the_folder_alone(vectors, outputs, monkeypatch):
