@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..conformance.candidates import TargetError, load
-from ..conformance.candidates import _arrays_of as arrays_of
+from ..conformance.candidates import TargetError, arrays_of, load
 from . import blocks_check as check
 from .blocks_cost import block_cost
 from .blocks_run import Layers, caches_of, flat, inputs, needed_ops, run, small

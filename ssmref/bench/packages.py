@@ -10,10 +10,8 @@ from functools import partial
 from importlib import import_module
 from typing import Any
 
-from ..conformance.arrays import _converted as converted
-from ..conformance.arrays import converter
-from ..conformance.candidates import TargetError, load
-from ..conformance.candidates import _arrays_of as arrays_of
+from ..conformance.arrays import converted, converter
+from ..conformance.candidates import TargetError, arrays_of, load
 from ..conformance.outputs import flatten
 from ..ops import OPS, implementation
 from .contender import Contender, Outputs, UnavailableError

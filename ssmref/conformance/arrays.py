@@ -65,8 +65,8 @@ def on_numpy(function: Callable, to: str | Callable[[np.ndarray], Any]) -> Calla
 
     @functools.wraps(function)
     def call(*inputs: Any, **options: Any) -> Any:
-        theirs = [_converted(value, convert) for value in inputs]
-        named = {name: _converted(value, convert) for name, value in options.items()}
+        theirs = [converted(value, convert) for value in inputs]
+        named = {name: converted(value, convert) for name, value in options.items()}
         result = function(*theirs, **named)
         for ours, after in zip(
             (*inputs, *options.values()), (*theirs, *named.values()), strict=True
@@ -77,9 +77,10 @@ def on_numpy(function: Callable, to: str | Callable[[np.ndarray], Any]) -> Calla
     return call
 
 
-def _converted(value: Any, convert: Callable) -> Any:
+def converted(value: Any, convert: Callable) -> Any:
+    """Return an argument with its arrays converted; all else as it is."""
     if hasattr(value, "_fields"):
-        return type(value)(*(_converted(part, convert) for part in value))
+        return type(value)(*(converted(part, convert) for part in value))
     return convert(value) if isinstance(value, np.ndarray) else value
 
 

@@ -57,7 +57,7 @@ def load(target: str, ops: Iterable[str] = ()) -> Candidate:
     module_name, _, function_name = target.partition(":")
     module = _import(module_name)
     functions = _named(target, module, function_name, tuple(ops))
-    if arrays := _arrays_of(module):
+    if arrays := arrays_of(module):
         functions = {op: on_numpy(f, arrays) for op, f in functions.items()}
     return Candidate(target, functions)
 
@@ -83,7 +83,7 @@ def _named(
     return {_op_of(function_name, ops): function}
 
 
-def _arrays_of(module: ModuleType) -> str | None:
+def arrays_of(module: ModuleType) -> str | None:
     """Return whose arrays a module says that it takes, after a trial."""
     words = module.__name__.split(".")
     packages = (".".join(words[:n]) for n in range(len(words), 0, -1))
