@@ -19,7 +19,9 @@
 // tile of S weighs the tokens of the next chunk. Two barriers for a chunk.
 //
 // What is not finite in x leaves no number of a warp's state finite; then S x is summed
-// token by token on the diagonal, so that it does not reach earlier tokens.
+// token by token on the diagonal, so that it does not reach earlier tokens. In float16 also
+// what is multiplied may have become infinite: a warp that sees that computes its part of
+// the segment once more, without products of tiles (ssd_scan_again.cuh).
 //
 // With OUTPUT = 0 it stops at h, in `starts`, and the sum of log2 of decays, in `spans`:
 // what the segments behind start from is then carried over (state_carry.cu).
@@ -32,7 +34,7 @@
 // Macros: IO (float, bf16, f16), PARTS (of a number in products: 2 for exact float, else
 // 1), STATE (16 to 256: size, padded), ROWS (of a chunk: 16, 32 or 64), HEADS (1, 2), OUTPUT.
 #include "port.cuh"
-#include "ssd_scan_tiles.cuh"
+#include "ssd_scan_again.cuh"
 
 template <class T>
 __device__ __forceinline__ T* past(T* p, long long count) {
@@ -103,7 +105,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2)
     const bool spanned = !OUTPUT && !tile && warp % SHARERS == 0;
     desk.endings[warp] = {!ends ? nullptr : OUTPUT ? next + row * size : start,
                           spanned ? spans + s.index * heads + head : nullptr, columns,
-                          static_cast<int>((s.end - s.begin - 1) % ROWS + 1)};
+                          static_cast<short>((s.end - s.begin - 1) % ROWS + 1), false};
   }
   __syncthreads();  // paces are there
 
@@ -151,7 +153,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2)
     }
     Tile out = {};
     if (OUTPUT) score(desk, turn);
-    if (own) {
+    if (narrow<IO> ? desk.endings[warp].columns > 0 : own) {
       if (OUTPUT) {
         query(out, h, desk);
         decay(out, weights);
@@ -164,7 +166,10 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2)
       if (warp == WARPS - 1) raw.take(dts, tokens_of(left - 2));
     }
     if (OUTPUT && desk.endings[warp].columns > 0) {
-      attend(out, desk.scores + which * ROWS * SCORE_STRIDE, values, infinite(h));
+      attend(out, desk.scores + which * ROWS * SCORE_STRIDE, values,
+             !narrow<IO> && infinite(h));
+      if (narrow<IO> && spoilt(out) && threadIdx.x % 32 == 0)
+        desk.endings[warp].lost = true;
       const float* const skip = desk.skip + which * WIDTH + warp % SHARERS * OWN;
       output.give(out, values, Desk::columns(desk.z, turn), skip, tokens,
                   desk.endings[warp].columns);
@@ -173,6 +178,42 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2)
   const int ended = __shfl_sync(SSM_FULL, threadIdx.x / 32, 0);
   const Ending ending = desk.endings[ended];
   if (ending.state) give_state(h, ending.state, ending.columns, size);
+  if (narrow<IO> && ending.columns > 0 &&
+      (__any_sync(SSM_FULL, ending.lost) || infinite(h))) {
+    // By way of a shuffle: else the loop would keep what is computed from it in registers.
+    const auto anew = [](auto value) { return __shfl_sync(SSM_FULL, value, 0); };
+    const int block = anew(static_cast<int>(blockIdx.x)), all = anew(heads);
+    const int wide = anew(headdim), tiles = max(1, (wide + WIDTH - 1) / WIDTH);
+    const long long* const table =
+        reinterpret_cast<const long long*>(anew(reinterpret_cast<long long>(segments)));
+    const int head = block / tiles % (all / HEADS) * HEADS + ended / SHARERS;
+    const Segment s = find_segment(block / tiles / (all / HEADS), table, anew(per_row),
+                                   segment, length);
+    const int column = block % tiles * WIDTH + ended % SHARERS * OWN;
+    const long long within = static_cast<long long>(head) * wide + column;
+    const long long group = static_cast<long long>(head / (all / groups)) * size;
+    const long long y_token = static_cast<long long>(all) * wide;
+    const auto rows = [&](const IO* p, long long batch, long long token, long long at) {
+      return Rows{past(p, s.batch * batch + s.begin * token + at), token};
+    };
+    const Arrays arrays{rows(x, x_batch, x_token, within),
+                        rows(dt, dt_batch, dt_token, head),
+                        rows(B, B_batch, B_token, group),
+                        rows(C, C_batch, C_token, group),
+                        rows(z, z_batch, z_token, within),
+                        past(D, D_per_row ? within : head),
+                        y + (s.batch * length + s.begin) * y_token + within, y_token,
+                        D_per_row, ending.columns, size};
+    const float* const start =
+        s.first ? past(state, ((s.row * all + head) * wide + column) * size)
+                : OUTPUT ? starts + ((s.index * all + head) * wide + column) * size : nullptr;
+    State again;
+    take_state(again, start, ending.columns, size);
+    __syncwarp();  // what was written for y
+    scan_again(again, arrays, desk.paces[ended / SHARERS],
+               desk.keys + 2 * ended * KEY_STRIDE, s.end - s.begin);
+    if (ending.state) give_state(again, ending.state, ending.columns, size);
+  }
   if (ending.span && threadIdx.x % 32 == 0)
     *ending.span = desk.paces[ended / SHARERS].spent;
 }

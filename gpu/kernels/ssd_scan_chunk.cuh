@@ -49,11 +49,12 @@ struct Pace {
   }
 };
 
-// Where a warp's state goes, and the span of its head; columns of the warp that exist, and
-// tokens of the last chunk.
+// Where a warp's state goes, and the span of its head; columns of the warp that exist,
+// tokens of the last chunk, and whether numbers of a chunk had no room in float16.
 struct Ending {
   float *state, *span;
-  int columns, tokens;
+  int columns;
+  short tokens, lost;
 };
 
 // What the threads of a block share: also what registers have better use for.

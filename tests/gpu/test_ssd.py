@@ -350,7 +350,7 @@ def test_a_fault_is_seen(fault, with_fault, monkeypatch):
 
 
 def test_what_spreads_is_seen(with_fault):
-    with_fault("ssd_scan.cu", "values, infinite(h))", "values, false)")
+    with_fault("ssd_scan.cu", "!narrow<IO> && infinite(h));", "false);")
     found, expected = spoilt("bfloat16")
     assert (found[0] != expected[0]).any()
 
