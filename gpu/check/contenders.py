@@ -10,12 +10,12 @@ import numpy as np
 from ssmref.bench.contender import Contender, Outputs
 from ssmref.conformance.arrays import to_numpy
 from ssmref.conformance.outputs import flatten
+from ssmref.conformance.precision import MULTIPLYING
 from ssmref.ops import OPS
 
 from .._cupy import cupy
 from ..precision import tf32
 from .official import OFFICIAL
-from .verify import MULTIPLYING
 
 OURS = "ssmref.gpu"
 # In the notes of those who multiply float32 as TF32.

@@ -31,7 +31,7 @@ from ssmref.bench.verification import (
     sample,
 )
 from ssmref.conformance.cases.case import Case
-from ssmref.conformance.precision import dtype_of, tf32
+from ssmref.conformance.precision import MULTIPLYING, dtype_of, tf32
 from ssmref.conformance.truth import truth
 
 from .._cupy import cupy
@@ -48,7 +48,6 @@ from .grid import (
 )
 from .guard import assert_alive
 from .timing import Turns, race
-from .verify import MULTIPLYING
 
 # Of free memory so much may be taken; outputs and work space are as large as inputs.
 SHARE_OF_MEMORY = 0.8

@@ -2,13 +2,12 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import nullcontext
 from dataclasses import dataclass
 
-from ssmref.conformance import precision as judged
 from ssmref.conformance.candidates import load
 from ssmref.conformance.catalogue import cases_of
-from ssmref.conformance.precision import dtype_of
+from ssmref.conformance.precision import MULTIPLYING, TF32, judged_as
 from ssmref.conformance.run import verify_case
 from ssmref.conformance.vectors.export import fits
 from ssmref.conformance.verdict import NOT_PROVIDED, PASSED
@@ -16,10 +15,7 @@ from ssmref.conformance.verdict import NOT_PROVIDED, PASSED
 from .. import precision
 from .guard import Progress
 
-TF32 = "tf32"
 DTYPES = ("float32", "bfloat16", "float16", TF32)
-# Ops that multiply on tensor cores: float32 as TF32 where asked for.
-MULTIPLYING = ("mamba2.ssd", "mamba3.siso", "mamba3.mimo", "attention.attention")
 PACKAGE = "ssmref.gpu"
 NOWHERE = Progress()
 
@@ -63,13 +59,10 @@ def verify(
 
 
 def _verify(level: str, name: str, function: Callable, dtype: str) -> Outcome:
-    start, own = time.perf_counter(), dtype_of(dtype if dtype != TF32 else "float32")
-    cases = [c for c in cases_of(name, level) if dtype != "float16" or fits(c, own)]
-    with ExitStack() as stack:
-        if dtype == TF32:
-            cases = cases if name in MULTIPLYING else []
-            stack.enter_context(precision.tf32())
-            stack.enter_context(judged.tf32())
+    start, coarse = time.perf_counter(), dtype == TF32
+    cases = () if coarse and name not in MULTIPLYING else cases_of(name, level)
+    with judged_as(dtype) as own, precision.tf32() if coarse else nullcontext():
+        cases = [c for c in cases if dtype != "float16" or fits(c, own)]
         verdicts = [verify_case(function, case, own) for case in cases]
     failures = tuple(
         (v.case.id, v.message or f"ratio {v.ratio:.3g}")

@@ -10,7 +10,6 @@ from judging import device_op, on_device, verdict_on
 from ssmref.gpu import precision
 from ssmref.gpu._launch import Kernel
 from ssmref.gpu._types import BFLOAT16, FLOAT16, FLOAT32
-from ssmref.gpu.check import verify
 
 from ssmref.conformance import precision as judged
 from ssmref.conformance.catalogue import cases_of
@@ -43,8 +42,8 @@ def test_an_error_ends_it():
     assert parts() == [2, 1, 1]
 
 
-def test_check_command_knows_the_same_ops():
-    assert set(verify.MULTIPLYING) == set(OPS)
+def test_the_suite_knows_the_same_ops():
+    assert set(judged.MULTIPLYING) == set(OPS)
 
 
 def test_other_threads_do_not_see_it():
