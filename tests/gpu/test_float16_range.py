@@ -1,15 +1,17 @@
-"""Mamba-2 over time in float16 where products are of numbers beyond the largest one."""
+"""Products in float16, of numbers beyond its largest one and below its smallest."""
 
 import numpy as np
 import pytest
 from judging import assert_right, ours, verdict_on
-from ssmref.gpu import _mamba2_scan
+from ssmref.gpu import _attention_forward, _mamba2_scan
+from support.attention_inputs import attention_inputs
 from support.mamba2_inputs import ssd_example
 
 from ssmref.conformance.verdict import FAILED
 
 SSD = "mamba2.ssd"
-PROGRAMS = ((_mamba2_scan, "SCAN"),)
+ATTENTION = "attention.attention"
+PROGRAMS = ((_mamba2_scan, "SCAN"), (_attention_forward, "FORWARD"))
 
 
 def call(**sizes):
@@ -82,3 +84,27 @@ FAULTS = {
 def test_what_is_not_looked_at_is_seen(name, with_fault):
     with_fault(*FAULTS[name])
     assert verdict_on(ours(SSD), SSD, LARGE[name](), "float16").status == FAILED
+
+
+def small_weights():
+    """Return a call whose last query gives all but one key a weight of e^-17.5."""
+    made = attention_inputs(
+        np.random.default_rng(5), length=70, heads=1, kv_heads=1, valuedim=1
+    )
+    size = made["k"].shape[-1]
+    made["k"][:], made["q"][:] = 0, 17.5 / np.sqrt(size)
+    made["k"][:, 0], made["v"][:], made["v"][:, 0] = 1, 6e4, 1e-3
+    return made
+
+
+def small_weights_ratio() -> float:
+    return verdict_on(ours(ATTENTION), ATTENTION, small_weights(), "float16").ratio
+
+
+def test_weights_below_the_smallest_numbers_count():
+    assert small_weights_ratio() < 1
+
+
+def test_weights_that_are_rounded_away_are_seen(with_fault):
+    with_fault("attention_tiles.cuh", "narrow<IO> ? 15.f : 0.f", "0.f")
+    assert small_weights_ratio() > 10
