@@ -1,6 +1,6 @@
 """How a selective scan is divided: channels first, then time, in three phases.
 
-Channels of sequences are divided among the threads, in blocks as wide as possible. Only
+Channels of sequences are divided among the threads, in blocks of some vectors. Only
 where not every thread gets a vector of them, sequences are split into stretches. Their
 last states are found from zero states; then the true initial state of each stretch
 follows from those of the one before, ``h exp(A sum dt) + local``, the operator of the
@@ -14,7 +14,7 @@ from . import _mamba1_shared as shared
 from . import _mamba1_wide as wide
 from ._mamba1_blocks import Plan
 from .toolkit.elementary import cos, exp, sin
-from .toolkit.items import for_each
+from .toolkit.items import APART, for_each
 from .toolkit.kernels import kernel, lane_count
 from .toolkit.memory import LINE
 from .toolkit.threads import few, segments, threads
@@ -23,8 +23,10 @@ from .toolkit.threads import few, segments, threads
 # half of the first-level cache. Vectors per block at most: rows of 1 KiB.
 TOKENS = 64
 VECTORS = 16
-# What beginning a tile costs, in vectors.
-OVERHEAD = 0.5
+# What beginning a tile costs, in vectors, and how much of its last block a thread is
+# late at the end: its processor may do other work as well. With both, blocks of 4 to 8
+# vectors come out; on a quiet machine 12 are as fast, on others by a tenth slower.
+OVERHEAD, LATE = 0.5, 0.5
 # The first pass of a split scan, relative to the second (0.99 has been measured: it
 # writes no outputs, but adds up steps), and the least tokens per stretch, so that
 # loading and storing states stays small.
@@ -84,9 +86,9 @@ def _width(rows, vectors, workers):
 
     def busiest(width):
         blocks = rows * -(-vectors // width)
-        return -(-blocks // workers) * (width + OVERHEAD)
+        return -(-blocks // workers) * (width + OVERHEAD) + LATE * width
 
-    return min(range(min(vectors, VECTORS), 0, -1), key=busiest)
+    return min(range(1, min(vectors, VECTORS) + 1), key=busiest)
 
 
 def _stretches(bounds, count):
@@ -102,7 +104,8 @@ def _run(workers, inputs, plan, *arguments):
     share = wide.scan_share if plan.wide else shared.scan_share
     # Shares are large: whether several pay off has been decided.
     operations = 0 if workers == 1 else 1 << 62
-    every = inputs, plan, *arguments, workers
+    taken = np.zeros(workers * APART, np.int64)
+    every = inputs, plan, *arguments, taken
     for_each(share, workers, operations, inputs.u.dtype, *every)
 
 

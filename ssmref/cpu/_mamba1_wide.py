@@ -3,7 +3,7 @@
 from ._mamba1_blocks import add_steps, block_of, buffers, enter, items_of, leave, load
 from ._mamba1_tiles import begin, end
 from ._mamba1_wide_tiles import advance_complex, advance_real
-from .toolkit.items import Item
+from .toolkit.items import Item, next_item
 from .toolkit.kernels import kernel, lane_count_of
 
 
@@ -76,17 +76,20 @@ def _scan_wide(inputs, tile, plan, block, elapsed, y):
 
 
 @Item
-def scan_share(inputs, plan, starts, stops, h, elapsed, y, workers, worker):
-    """Scan all blocks whose turn is that of a worker, which is the same in each run.
+def scan_share(inputs, plan, starts, stops, h, elapsed, y, taken, worker):
+    """Scan blocks of channels, as long as there are some that nobody has taken.
 
     Piece i are the tokens ``starts[i]:stops[i]``, row i of h (pieces, channels, state,
     parts) its states, row i of `elapsed` (pieces, channels) its sums of dt.
     """
     tile, channels = buffers(inputs.u, plan, h.shape[2]), h.shape[1]
-    for item in range(worker, items_of(starts, plan, channels), workers):
+    count = items_of(starts, plan, channels)
+    item = next_item(taken, worker, count)
+    while item < count:
         block = block_of(item, starts, stops, plan, channels)
         if block.start < block.stop:
             enter(tile, inputs.A, h, block, plan.parts)
             own = elapsed[block.piece]
             _scan_wide(inputs, tile, plan, block, own, y)
             leave(tile, h, block)
+        item = next_item(taken, worker, count)

@@ -10,6 +10,7 @@ import math
 import numpy as np
 
 from ._mamba2_kernels import Call
+from ._outputs import output
 from .toolkit.elementary import silu, softplus
 from .toolkit.items import Item, for_each
 from .toolkit.kernels import inner, micro_kernel, use_wide_vectors
@@ -27,7 +28,7 @@ def advance(
 
     Row i of the batch advances ``state[rows[i]]``; a negative row is padding.
     """
-    y, new = np.zeros_like(call.x), np.empty_like(state)
+    y, new = np.zeros_like(call.x), output(state.shape, state.dtype)
     owners = np.full(len(state), -1)
     live = np.flatnonzero(rows >= 0)
     owners[rows[live]] = live

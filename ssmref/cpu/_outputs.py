@@ -3,15 +3,18 @@
 The system fills fresh memory with zeros page by page, when a page is first written, in
 the thread that writes. Threads that go through time side by side, each with channels or
 heads of its own, would all wait for one page after the other; here each thread asks for
-a share of the pages first, so that all are filled at once.
+a share of the pages first, so that all are filled at once. Memory of results that were
+dropped is in place (`recycling`).
 """
 
 import math
+import tracemalloc
 from typing import Any
 
 import numpy as np
 from numba import prange
 
+from .recycling import WAITING, Owner, new_block
 from .toolkit.kernels import parallel_kernel
 from .toolkit.memory import aligned_empty
 
@@ -19,16 +22,30 @@ from .toolkit.memory import aligned_empty
 # place costs nothing that can be measured.
 PAGE = 4096
 # Below so many bytes memory is used again and again, and there is nothing to fill.
-LARGE = 1 << 22
+LARGE = 1 << 20
 
 
 def output(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-    """Return numbers, yet to be written, that begin with a line of the caches."""
-    result = aligned_empty(shape, dtype)
-    # The first result of any size compiles: who has tried a small one has it all.
-    if result.nbytes >= LARGE or not getattr(touch, "signatures", True):
+    """Return numbers, yet to be written; large arrays begin with a line of the caches.
+
+    While `tracemalloc` counts, all memory is fresh: what a call takes without that
+    which others have left.
+    """
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    if size < LARGE:
+        # The first result of any size compiles: who has tried a small one has it all.
+        if not getattr(touch, "overloads", True):
+            touch(np.empty(1, np.uint8))
+        return np.empty(shape, dtype)
+    if tracemalloc.is_tracing():
+        result = aligned_empty(shape, dtype)
         touch(result.reshape(-1).view(np.uint8))
-    return result
+        return result
+    block = WAITING.take(size)
+    if block is None:
+        block = new_block(size)
+        touch(block.memory)
+    return np.asarray(Owner(block, shape, dtype))
 
 
 @parallel_kernel

@@ -11,6 +11,7 @@ import numpy as np
 
 from ._arguments import checked, ready
 from ._linear_kernels import product
+from ._outputs import output
 from ._types import Real
 
 
@@ -22,7 +23,7 @@ def linear(
 ) -> Real[np.ndarray, "*batch outputs"]:
     """Return ``x weight^T + bias``; threads divide tokens and outputs."""
     rows = ready(x).reshape(math.prod(x.shape[:-1]), x.shape[-1])
-    y = np.empty((len(rows), len(weight)), x.dtype)
+    y = output((len(rows), len(weight)), x.dtype)
     offsets = np.zeros(len(weight), x.dtype) if bias is None else ready(bias)
     product(y, rows, ready(weight), offsets)
     return y.reshape(*x.shape[:-1], len(weight))

@@ -1,15 +1,37 @@
-"""Small cases run in one thread: here they, and larger inputs, run in several."""
+"""Small cases run in one thread: here they, and larger inputs, run in several.
+
+And in memory in which others have left something, as large results do.
+"""
 
 import numpy as np
 import pytest
 
 from ssmref.conformance.testing import cases, check
-from ssmref.cpu import layers
+from ssmref.cpu import _outputs, layers, recycling
 from ssmref.cpu.toolkit import threads
 from ssmref.golden import layers as golden
 from ssmref.ops import OPS, implementation
 
 
+@pytest.fixture
+def left_over(monkeypatch):
+    """Let results of any size begin with NaN: what is not written shows."""
+    monkeypatch.setattr(_outputs, "LARGE", 0)
+
+    def take(size):
+        block = recycling.new_block(size)
+        block.memory.fill(255)
+        return block
+
+    monkeypatch.setattr(recycling.WAITING, "take", take)
+
+
+@pytest.mark.usefixtures("left_over")
+def test_what_others_left_is_seen():
+    assert np.isnan(_outputs.output((2, 3), np.float32)).all()
+
+
+@pytest.mark.usefixtures("left_over")
 @pytest.mark.parametrize("op", OPS)
 def test_core_cases_pass_in_several_threads(op, monkeypatch):
     monkeypatch.setattr(threads, "SERIAL", 0)

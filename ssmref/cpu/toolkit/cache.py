@@ -45,6 +45,17 @@ class Files(IndexDataCacheFile):
         self._save_data(name, data)
         self._save_index(self._load_index() | {key: name})
 
+    def _load_index(self) -> dict:
+        """Return which file holds the code for a key.
+
+        Nothing where keys name what cannot be imported here: another program has
+        compiled a kernel for tuples of its own.
+        """
+        try:
+            return super()._load_index()
+        except (ImportError, AttributeError):
+            return {}
+
     def _remove(self, pattern: str) -> None:
         """Remove what other versions of the package have compiled.
 

@@ -4,6 +4,10 @@ Numba compiles a function anew into each function that calls it, and a loop over
 `prange` is three of those, which take numbers and arrays only. `Item` compiles the
 function of one work item by itself, for arguments of any kind; one loop, compiled
 once, calls all items where they lie in memory.
+
+A thread begins with a share of its own, the same in each call, as caches like it. When
+that is done it takes items of others, whose processors may do other work as well. Which
+thread computes an item does not change its results.
 """
 
 from collections.abc import Callable
@@ -15,12 +19,22 @@ from numba import prange, typeof, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .kernels import INT64, INTERPRETED, inner, kernel, parallel_kernel, together
+from .kernels import (
+    INT64,
+    INTERPRETED,
+    inner,
+    kernel,
+    parallel_kernel,
+    stay_apart,
+    together,
+)
 from .references import Reference
-from .threads import few
+from .threads import few, threads
 
+# Counters of threads lie on lines of their own: so many numbers apart.
+APART = 8
 # Arguments of what calls an item, and of a loop.
-THREE, FOUR = (types.int64,) * 3, (types.int64,) * 4
+THREE, FIVE = (types.int64,) * 3, (types.int64,) * 5
 
 
 class Item:
@@ -35,7 +49,7 @@ class Item:
         """Return what runs a loop over the item, and what the loop calls."""
         if dtype not in self.runners:
             kinds = tuple(map(typeof, arguments))
-            run = _compiled(_run, (*THREE, types.Tuple(kinds))).entry_point
+            run = _compiled(_run, (*FIVE[1:], types.Tuple(kinds))).entry_point
             address = _address(self.kernel, (*map(_given, kinds), types.int64))
             self.runners[dtype] = run, address
         return self.runners[dtype]
@@ -54,7 +68,7 @@ def for_each(
             item.kernel(*arguments, job)
         return
     run, address = item.runner(dtype, arguments)
-    run(_loop(few(operations)), address, count, arguments)
+    run(_loop(few(operations)), address, count, threads(), arguments)
 
 
 def _given(kind: Any) -> Any:
@@ -68,7 +82,7 @@ LOOPS: dict[bool, int] = {}
 def _loop(alone: bool) -> int:
     """Return the address of the loop over items: for one thread, or for all."""
     if alone not in LOOPS:
-        LOOPS[alone] = _address(_each_alone if alone else _each, FOUR)
+        LOOPS[alone] = _address(_each_alone if alone else _each, FIVE)
     return LOOPS[alone]
 
 
@@ -84,15 +98,57 @@ def _address(function: Any, kinds: tuple) -> int:
 
 
 @parallel_kernel
-def _each(caller, item, record, count):
-    for job in prange(count):
-        call_item(caller, (item, record, np.int64(job)))
+def _each(caller, item, record, count, workers):
+    taken = np.empty(APART * workers, np.int64)
+    for i in range(len(taken)):
+        taken[i] = 0
+    for worker in prange(workers):
+        job = next_item(taken, worker, count)
+        while job < count:
+            call_item(caller, (item, record, job))
+            job = next_item(taken, worker, count)
 
 
 @kernel
-def _each_alone(caller, item, record, count):
+def _each_alone(caller, item, record, count, _workers):
     for job in range(count):
         call_item(caller, (item, record, job))
+
+
+def _plain_count_up(numbers, place):
+    """Add one to a number; return what it was before. Several threads may do so."""
+    numbers[place] += 1
+    return numbers[place] - 1
+
+
+@intrinsic
+def _typed_count_up(_context, numbers, place):
+    def generate(context, builder, signature, values):
+        array = context.make_array(signature.args[0])(context, builder, values[0])
+        number = builder.gep(array.data, [values[1]])
+        return builder.atomic_rmw("add", number, INT64(1), "monotonic")
+
+    return types.int64(numbers, place), generate
+
+
+count_up: Any = _plain_count_up if INTERPRETED else _typed_count_up
+
+
+@inner
+def next_item(taken, worker, count):
+    """Return one of `count` items that nobody has taken, or `count`.
+
+    Workers have shares of equal size; `taken` counts, `APART` numbers for each.
+    """
+    stay_apart()
+    workers = len(taken) // APART
+    for other in range(workers):
+        owner = (worker + other) % workers
+        first, stop = count * owner // workers, count * (owner + 1) // workers
+        item = first + count_up(taken, APART * owner)
+        if item < stop:
+            return item
+    return count
 
 
 @intrinsic
@@ -111,19 +167,19 @@ call_item: Any = _call_item
 
 
 @intrinsic
-def _lend_and_call(_context, loop, item, count, arguments):
+def _lend_and_call(_context, loop, item, count, workers, arguments):
     """Call a loop with the address of `_caller`, the item's, and that of a record."""
 
     def generate(context, builder, signature, values):
-        lent = _lent(context, builder, signature.args[3], values[3])
+        lent = _lent(context, builder, signature.args[4], values[4])
         record = cgutils.alloca_once_value(builder, lent)
-        caller = _caller(context, builder.module, signature.args[3], record.type)
+        caller = _caller(context, builder.module, signature.args[4], record.type)
         places = [builder.ptrtoint(p, INT64) for p in (caller, record)]
-        given = [places[0], values[1], places[1], values[2]]
-        _emit_call(context, builder, values[0], FOUR, given)
+        given = [places[0], values[1], places[1], *values[2:4]]
+        _emit_call(context, builder, values[0], FIVE, given)
         return context.get_dummy_value()
 
-    return types.void(loop, item, count, arguments), generate
+    return types.void(loop, item, count, workers, arguments), generate
 
 
 _call_loop: Any = _lend_and_call
@@ -149,9 +205,9 @@ def _lent(context, builder, kind, value):
 
 
 @together
-def _run(loop, item, count, arguments):
+def _run(loop, item, count, workers, arguments):
     """Run a loop over an item, for which the arguments lie in one place."""
-    _call_loop(loop, item, count, arguments)
+    _call_loop(loop, item, count, workers, arguments)
 
 
 def _caller(context, module, kinds, pointer):

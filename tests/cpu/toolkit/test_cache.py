@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from contextlib import ExitStack
+from importlib import import_module, invalidate_caches
 from pathlib import Path
 
 import pytest
@@ -127,3 +128,15 @@ def test_what_other_versions_have_compiled_is_removed(tmp_path):
     assert [new.load(key) for key in ("float32", "float64")] == ["float32", "float64"]
     assert other.load("float32") == "another"
     assert len(list(tmp_path.glob("*.nbc"))) == 3
+
+
+def test_keys_that_cannot_be_imported_are_no_keys(tmp_path, monkeypatch):
+    (tmp_path / "gone.py").write_text("class Kind: pass")
+    monkeypatch.syspath_prepend(tmp_path)
+    files = cache.Files(str(tmp_path), "double", "stamp")
+    files._save_index({import_module("gone").Kind: "a file"})
+    assert list(files._load_index().values()) == ["a file"]
+    monkeypatch.delitem(sys.modules, "gone")
+    (tmp_path / "gone.py").unlink()
+    invalidate_caches()
+    assert files._load_index() == {}

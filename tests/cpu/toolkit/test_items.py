@@ -26,15 +26,16 @@ class Line(NamedTuple):
 
 @Item
 def evaluate(line, more, y, item):
-    y[item] = line.factors[item] * line.x[item] + line.shift + more
+    y[item] += line.factors[item] * line.x[item] + line.shift + more
 
 
 @pytest.mark.parametrize("operations", [ALONE, SHARED])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_items_get_named_tuples_and_numbers(dtype, operations):
-    x, y = np.arange(300, dtype=dtype), np.zeros(300, dtype)
+@pytest.mark.parametrize("count", [1, 5, 301])
+def test_items_get_named_tuples_and_numbers_once(dtype, operations, count):
+    x = np.arange(count, dtype=dtype)
     for shift in (2.0, -3.0):
-        line = Line(shift, x[::-1].copy(), x)
+        line, y = Line(shift, x[::-1].copy(), x), np.zeros_like(x)
         for_each(evaluate, len(x), operations, x.dtype, line, 1, y)
         np.testing.assert_array_equal(y, x[::-1] * x + shift + 1)
 
