@@ -1,5 +1,6 @@
 """The launches of Mamba-3 over time; what they do stands in the kernels."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,10 +8,10 @@ import numpy as np
 
 from ._arrays import ready
 from ._cupy import cupy
-from ._launch import Budget, Program, product
+from ._launch import Budget, Macro, Program, Variant, product
 from ._mamba3_plan import (
+    ROWS,
     STATES,
-    THREADS,
     WIDTH,
     Layout,
     layout,
@@ -23,25 +24,48 @@ from .precision import parts
 
 IO = ("float", "bf16", "f16")
 LOW = IO[1:]
+# Ranks that kernels are compiled for; 0 is any number.
+FIXED = (1, 2, 4, 8)
+
+
+def _variants(pairwise: int, ranks: int, **macros: Sequence[Macro]) -> tuple:
+    return product(**macros, RANKS=(ranks,), PAIRWISE=(pairwise,))
+
+
+VARIANTS = (
+    *_variants(1, 1, IO=LOW, PARTS=(1,), STATE=(128,), ROWS=(32,), OUTPUT=(0, 1)),
+    *_variants(0, 4, IO=LOW, PARTS=(1,), STATE=(128,), ROWS=(32,), OUTPUT=(0, 1)),
+    *_variants(0, 0, IO=LOW, PARTS=(1,), STATE=(16,), ROWS=(32,), OUTPUT=(1,)),
+    *_variants(1, 0, IO=LOW[:1], PARTS=(1,), STATE=(64,), ROWS=(32,), OUTPUT=(1,)),
+    *_variants(0, 8, IO=LOW[:1], PARTS=(1,), STATE=(128,), ROWS=(32,), OUTPUT=(1,)),
+    *_variants(0, 2, IO=LOW[:1], PARTS=(1,), STATE=(256,), ROWS=(32,), OUTPUT=(0, 1)),
+    *_variants(1, 1, IO=IO[:1], PARTS=(1, 2), STATE=(128,), ROWS=(32,), OUTPUT=(1,)),
+    *_variants(0, 2, IO=IO[:1], PARTS=(2,), STATE=(128,), ROWS=(32,), OUTPUT=(1,)),
+    *_variants(0, 4, IO=IO[:1], PARTS=(2,), STATE=(128,), ROWS=(32,), OUTPUT=(1,)),
+    *_variants(0, 0, IO=IO[:1], PARTS=(2,), STATE=(16,), ROWS=(32,), OUTPUT=(0, 1)),
+    *_variants(1, 1, IO=IO[:1], PARTS=(2,), STATE=(256,), ROWS=(16,), OUTPUT=(1,)),
+)
+
+
+def _room(variant: Variant) -> Budget:
+    """Return the budget of known ranks: shared memory for the most angles."""
+    itemsize = 4 if variant["IO"] == "float" else 2
+    state, ranks = int(variant["STATE"]), int(variant["RANKS"])
+    laid = layout(itemsize, state, ranks, state // 2, fixed=True)
+    assert laid is not None
+    return Budget("mamba3_scan", 255, True, when=variant, shared=laid.shared)
+
+
 SCAN = Program(
     "mamba3_scan.cu",
-    variants=(
-        *product(IO=LOW, PARTS=(1,), STATE=(128,), ROWS=(64,), OUTPUT=(0, 1)),
-        *product(IO=LOW, PARTS=(1,), STATE=(16,), ROWS=(64,), OUTPUT=(1,)),
-        *product(IO=("bf16",), PARTS=(1,), STATE=(64,), ROWS=(64,), OUTPUT=(1,)),
-        *product(IO=("bf16",), PARTS=(1,), STATE=(256,), ROWS=(32,), OUTPUT=(0, 1)),
-        *product(IO=IO[:1], PARTS=(1, 2), STATE=(128,), ROWS=(32,), OUTPUT=(1,)),
-        *product(IO=IO[:1], PARTS=(2,), STATE=(16,), ROWS=(32,), OUTPUT=(0, 1)),
-        *product(IO=IO[:1], PARTS=(2,), STATE=(256,), ROWS=(16,), OUTPUT=(1,)),
-    ),
+    variants=VARIANTS,
     budgets=(
-        # As many registers as two blocks on a multiprocessor may have. Some addresses
-        # and sizes are spilled, at most 100 bytes: none on 9.0 of bf16 and f16 with 128
-        # states.
+        # As many registers as eight warps on a multiprocessor may have. A few words are
+        # spilled in some variants: none on 9.0 of bf16 and f16 with 128 states.
         Budget("mamba3_scan", 255, spills=True, needs=("HMMA", "LDGSTS.E.BYPASS.128")),
         *(Budget("mamba3_scan", 255, True, ("LDSM",), when={"IO": io}) for io in LOW),
         Budget("mamba3_scan", 255, when={"STATE": 16}),
-        Budget("mamba3_scan", 255, when={"STATE": 128, "OUTPUT": 0}),
+        *(_room(v) for v in VARIANTS if v["RANKS"] and v["OUTPUT"]),
     ),
 )
 CARRY = Program(
@@ -57,6 +81,9 @@ NORM = Program(
     variants=product(IO=IO),
     budgets=(Budget("mamba3_norm", registers=48),),
 )
+
+# Threads of a block of the carries and of the norm.
+THREADS = 128
 
 TOKENS = ("x", "dt", "A", "B", "C", "trap", "angles", "z")
 OPTIONS = ("B_bias", "C_bias", "D", "norm_weight", "mimo_x", "mimo_z", "mimo_o")
@@ -74,6 +101,7 @@ class Operands:
     last: dict[str, Array]
     laid: Layout
     ranks: int
+    fixed: int
     groups: int
     size: int
     pairwise: bool
@@ -113,11 +141,12 @@ def scan(call: dict[str, Any], ranks: int, groups: int) -> tuple[Array, tuple]:
 def _operands(call: dict[str, Any], ranks: int, groups: int, rows: int) -> Operands:
     x, state, size = call["x"], call["initial_state"], call["B"].shape[-1]
     pairs, (heads, headdim) = call["angles"].shape[-1], x.shape[2:]
-    laid = layout(x.itemsize, size, ranks, pairs)
+    fixed = fixed_ranks(call, ranks)
+    laid = layout(x.itemsize, size, ranks, pairs, fixed=fixed > 0)
     if laid is None:
         raise ValueError(
             f"B has a state of {size} and {ranks} ranks; as {x.dtype} a block has room "
-            f"for at most {STATES[-1]} and {64 * 2 // x.itemsize}, not for the most of "
+            f"for at most {STATES[-1]} and {ROWS}, not for the most of "
             "both"
         )
     shapes = (heads, pairs), (heads, headdim, size), (ranks, heads, size)
@@ -130,11 +159,22 @@ def _operands(call: dict[str, Any], ranks: int, groups: int, rows: int) -> Opera
         last={name: cupy().empty((rows, *shape), FLOAT32) for name, shape in shapes},
         laid=laid,
         ranks=ranks,
+        fixed=fixed,
         groups=groups,
         size=size,
         pairwise=call["pairing"] == "pairwise",
         eps=call["norm_eps"],
     )
+
+
+def fixed_ranks(call: dict[str, Any], ranks: int) -> int:
+    """Return the number of ranks that a kernel is compiled for, 0 for any number.
+
+    That of one rank is without weights.
+    """
+    weights = (call["mimo_x"], call["mimo_z"], call["mimo_o"])
+    weighted = any(w is not None for w in weights)
+    return ranks if ranks in FIXED and (ranks > 1 or not weighted) else 0
 
 
 def _starts(x: Operands, segments: Segments) -> tuple[Array, Array]:
@@ -188,18 +228,20 @@ def _scan(
         PARTS=parts(x.y.dtype),
         STATE=x.laid.state,
         ROWS=x.laid.rows,
+        RANKS=x.fixed,
+        PAIRWISE=int(x.pairwise),
         OUTPUT=int(spans is None),
     )
     kernel(
         (segments.count * heads * tiles,),
-        (THREADS,),
+        (x.laid.threads,),
         (
             *(x.tokens.values()),
             *(step for array in x.tokens.values() for step in steps_of(array)),
             *(*x.state.values(), *x.options.values(), segments.table),
             *(turns, starts, spans, x.y, raw, *x.last.values()),
             *(length, segments.length, segments.per_row, heads, headdim, x.groups),
-            *(x.size, x.ranks, x.pairs, x.laid.shift, x.pairwise, *_whole(x), x.eps),
+            *(x.size, x.ranks, x.pairs, x.laid.shift, *_whole(x), x.eps),
         ),
         shared=x.laid.shared,
     )

@@ -3,6 +3,7 @@
 //
 // Macros: IO, PARTS, SIZE (of rows: 16 to 256, padded).
 #pragma once
+#include "narrow.cuh"
 #include "products.cuh"
 
 constexpr int STEPS = SIZE / 16;
@@ -121,6 +122,10 @@ __device__ __forceinline__ bool without_infinite(IO* values) {
   return found;
 }
 
+// Weights up to 2^LIFT: float16 has no numbers of its full precision below 2^-14, and none
+// below 2^-24. The mean does not depend on it.
+constexpr float LIFT = narrow<IO> ? 15.f : 0.f;
+
 // A warp's part of the online softmax: 16 queries. In lane l, g = l / 4 and c = l mod 4,
 // are rows g and g + 8, each with two of 8 columns.
 struct Softmax {
@@ -144,11 +149,11 @@ struct Softmax {
       most = fmaxf(most, __shfl_xor_sync(SSM_FULL, most, 1));
       most = fmaxf(most, __shfl_xor_sync(SSM_FULL, most, 2));
       // Where all is masked so far there is nothing to subtract.
-      const float next = most == __uint_as_float(0xff800000u) ? 0.f : most * steep;
+      const float next = most == __uint_as_float(0xff800000u) ? 0.f : most * steep - LIFT;
       // Of rounded exponents: exactly 1 where the largest score stays what it was, or
       // what it lacks would add up from tile to tile.
       shrink[i] = ex2(base[i] - next);
-      top[i] = most, base[i] = most * steep;
+      top[i] = most, base[i] = most * steep - LIFT;
       float sum = 0.f;
 #pragma unroll
       for (int n = 0; n < KEYS / 8; ++n)

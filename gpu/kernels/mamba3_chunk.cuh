@@ -5,15 +5,20 @@
 #include "mamba3_turns.cuh"
 #include "sums.cuh"
 
-constexpr int THREADS = 128, WARPS = THREADS / 32;
 constexpr int WIDTH = 64;           // columns of headdim of a block
-constexpr int ROW_TILES = ROWS / 16;
+// Columns of a warp: as many as its registers have room for the state of.
+constexpr int OWN = WIDE || STATE > 128 ? 16 : 32;
+constexpr int WARPS = WIDTH / OWN, THREADS = 32 * WARPS;
+// Ranks where kernels are compiled for their number; else 1, that nothing is divided by 0.
+constexpr int FIXED = RANKS ? RANKS : 1;
+constexpr int ROW_TILES = ROWS / 16, COLUMN_TILES = OWN / 16;
+static_assert(ROWS <= 32, "a warp weighs the rows");
 // Rows of numbers, padded so that neither rows nor columns of a tile meet in a bank.
 constexpr int KEY_STRIDE = STATE + 8;
 constexpr int VALUE_STRIDE = WIDTH + 8;
 constexpr int SCORE_STRIDE = ROWS + (WIDE ? 4 : 8);
 constexpr int OUT_STRIDE = WIDTH + 8;
-constexpr int TOKENS = ROWS + 4;    // room for those of a chunk, and the one behind it
+constexpr int TURN_STRIDE = STATE / 2;
 
 // Where a block reads and writes in global memory: x to z and y, raw from the first token
 // of its segment on. All threads need the same addresses, and few at a time: registers
@@ -25,60 +30,16 @@ struct Places {
   float* raw;
   // States after the sequence, and of the segment where there is no output.
   float *angle, *ssm, *k, *v, *span;
-  // Units are two neighbouring pairs: those with a pair that turns, then the others, on
-  // 2^log lanes each.
-  int turned, turned_log, others, others_log;
+  // The width of the block's part of headdim; whether nothing of the sequence follows;
+  // whether it is the first part; rows of angles that threads bring at once; tokens of the
+  // segment.
+  int width, last, leads, step, length;
+  // Units of pairs: from the first on those that turn, from unit `others_from` on those
+  // that do not, on 2^log lanes each.
+  int turned, turned_log, others_from, others, others_log, unused[2];
 };
 constexpr int PLACES = sizeof(Places) / 4;  // in words
 static_assert(PLACES % 4 == 0, "what follows is aligned");
-
-// What the threads of a block share. Sizes that depend on the call come last.
-struct Desk {
-  IO *keys, *queries;   // (ROWS, KEY_STRIDE)
-  // Per token: its step, log2 of its decay and the sum of these so far (a number and
-  // what it lacks), its weight for itself, and that of the token before it.
-  float *dt, *log_decay, *total, *rest, *now, *before;
-  // Per row: the sum and its rest again; weights in scores, for the state, for itself; the
-  // decay since the start of the chunk.
-  float *row_total, *row_rest, *row_weight, *row_end, *row_now, *row_decay;
-  int* token;           // of each row
-  float *turned, *base; // per group of tokens and angle: sum within, sum before
-  float* decay;         // of the chunk: as it is, and its log2
-  Places* places;
-  // One after the other in the same place: sums of turns (tokens, pairs); scores (ROWS,
-  // SCORE_STRIDE) and values (ROWS, VALUE_STRIDE); outputs (ROWS, OUT_STRIDE).
-  float *theta, *out;
-  IO *scores, *values;
-  float* bias;                         // (ranks, 2, STATE): of keys, of queries
-  float *mix_x, *mix_z, *mix_o;        // (ranks, WIDTH)
-  IO *x, *z;                           // (tokens of a chunk, VALUE_STRIDE)
-  IO* angles;                          // (tokens of a chunk, pairs)
-
-  __device__ __forceinline__ Desk(unsigned char* memory, int ranks, int tokens,
-                                  int pairs) {
-    keys = reinterpret_cast<IO*>(memory), queries = keys + ROWS * KEY_STRIDE;
-    dt = reinterpret_cast<float*>(queries + ROWS * KEY_STRIDE);
-    log_decay = dt + TOKENS, total = log_decay + TOKENS, rest = total + TOKENS;
-    now = rest + TOKENS, before = now + TOKENS, row_total = before + TOKENS;
-    row_rest = row_total + ROWS, row_weight = row_rest + ROWS;
-    row_end = row_weight + ROWS, row_now = row_end + ROWS, row_decay = row_now + ROWS;
-    token = reinterpret_cast<int*>(row_decay + ROWS);
-    turned = reinterpret_cast<float*>(token + ROWS), base = turned + THREADS;
-    decay = base + THREADS, places = reinterpret_cast<Places*>(decay + 4);
-    theta = out = decay + 4 + PLACES;
-    scores = reinterpret_cast<IO*>(out), values = scores + ROWS * SCORE_STRIDE;
-    bias = out + max(PRODUCTS, (tokens * pairs + 3) / 4 * 4);
-    mix_x = bias + 2 * ranks * STATE;
-    mix_z = mix_x + ranks * WIDTH, mix_o = mix_z + ranks * WIDTH;
-    x = reinterpret_cast<IO*>(mix_o + ranks * WIDTH), z = x + tokens * VALUE_STRIDE;
-    angles = z + tokens * VALUE_STRIDE;
-  }
-
-  // Room for scores and values, or outputs, in words.
-  static constexpr int SCORED = ROWS * (SCORE_STRIDE + VALUE_STRIDE) / (WIDE ? 1 : 2);
-  static constexpr int PRODUCTS =
-      SCORED > ROWS * OUT_STRIDE ? SCORED : ROWS * OUT_STRIDE;
-};
 
 // What stays the same from chunk to chunk.
 struct Sizes {
@@ -89,39 +50,95 @@ struct Sizes {
   bool whole_keys, whole_values, whole_angles;  // rows are vectors of 16 bytes
 };
 
+struct Turner;
+
+// What the threads of a block share. Sizes that the compiler does not know come last.
+struct Desk {
+  IO *keys, *queries;   // (ROWS, KEY_STRIDE)
+  float* dt;            // of each token
+  // Per row: the sum of log2 of decays so far (a number and what it lacks); weights in
+  // scores of later tokens, for the state, for itself; the decay since the start of the
+  // chunk.
+  float *total, *rest, *weight, *end, *now, *decay;
+  int* token;           // of each row
+  float* norms;         // per warp and row: what it adds to a norm
+  float* turned;        // per group of tokens and angle: the sum of turns
+  // Of the chunk: its decay. Of the segment: the sum of log2 of decays; of the head: D.
+  float *whole, *span, *D;
+  Turner* turners;  // of each thread
+  Places* places;
+  IO* scores;           // (ROWS, SCORE_STRIDE)
+  IO* values;           // (ROWS, VALUE_STRIDE), of any number of ranks
+  float* bias;                         // (ranks, 2, STATE): of keys, of queries
+  float *mix_x, *mix_z, *mix_o;        // (ranks, WIDTH)
+  IO *x, *z;                           // (tokens of a chunk, VALUE_STRIDE)
+  // Sines and cosines (tokens, 2, TURN_STRIDE); then outputs (ROWS, OUT_STRIDE) of any
+  // number of ranks.
+  float *sines, *out;
+  IO* angles;                          // (tokens of a chunk, Turner::stride)
+
+  __device__ __forceinline__ Desk(unsigned char* memory, const Sizes& n) {
+    keys = reinterpret_cast<IO*>(memory), queries = keys + ROWS * KEY_STRIDE;
+    dt = reinterpret_cast<float*>(queries + ROWS * KEY_STRIDE), total = dt + ROWS;
+    rest = total + ROWS, weight = rest + ROWS, end = weight + ROWS, now = end + ROWS;
+    decay = now + ROWS, token = reinterpret_cast<int*>(decay + ROWS);
+    norms = reinterpret_cast<float*>(token + ROWS), turned = norms + WARPS * ROWS;
+    whole = turned + THREADS;
+    span = whole + 1, D = whole + 2, places = reinterpret_cast<Places*>(whole + 4);
+    turners = reinterpret_cast<Turner*>(whole + 4 + PLACES);
+    scores = reinterpret_cast<IO*>(whole + 4 + PLACES + 4 * THREADS);
+    values = scores + ROWS * SCORE_STRIDE;
+    bias = reinterpret_cast<float*>(values + (RANKS ? 0 : ROWS * VALUE_STRIDE));
+    mix_x = bias + 2 * n.ranks * STATE;
+    mix_z = mix_x + n.ranks * WIDTH, mix_o = mix_z + n.ranks * WIDTH;
+    x = reinterpret_cast<IO*>(mix_o + n.ranks * WIDTH), z = x + n.tokens * VALUE_STRIDE;
+    sines = out = reinterpret_cast<float*>(z + n.tokens * VALUE_STRIDE);
+    // Where cosines will be, if no outputs lie there meanwhile.
+    angles = reinterpret_cast<IO*>(
+        RANKS ? sines + TURN_STRIDE
+              : out + max(ROWS * OUT_STRIDE, 2 * n.tokens * TURN_STRIDE));
+  }
+};
+
+// The token of a row; its rank.
+__device__ __forceinline__ int token_of(const Desk& desk, int row) {
+  return RANKS ? row / FIXED : desk.token[row];
+}
+__device__ __forceinline__ int rank_of(const Desk& desk, int row, const Sizes& n) {
+  return RANKS ? row % FIXED : row - desk.token[row] * n.ranks;
+}
+
 // Rows that may be read, `step` elements apart.
 struct Source {
   const IO* p;
   int step;
 };
 
+// The thread's number once more, for whole warps: what depends on it is computed where it
+// is needed, instead of being kept in registers from the first chunk to the last.
+__device__ __forceinline__ int thread_again() {
+  return __shfl_sync(SSM_FULL, threadIdx.x, threadIdx.x % 32) & (THREADS - 1);
+}
+
 // Bring `rows` of `width` numbers; further ones, up to `most` rows of `padded` numbers,
 // become 0. Vectors are asynchronous; a thread has those below each other.
 __device__ __forceinline__ void bring(IO* to, int stride, const Source& from, int rows,
                                       int width, int most, int padded, bool whole) {
   constexpr int PER = per_vector<IO>();
+  const int thread = thread_again();
   if (whole) {
     const int vectors = padded / PER, step = THREADS / vectors;
-    const int first = static_cast<int>(threadIdx.x) / vectors;
-    const int at = (threadIdx.x - first * vectors) * PER;
+    const int first = thread / vectors, at = (thread - first * vectors) * PER;
     if (first >= step) return;
-    IO* slot = to + first * stride + at;
-    const IO* p = from.p + first * from.step + at;
-    if (rows == most && width == padded) {
-#pragma unroll (OUTPUT ? 4 : 2)
-      for (int row = first; row < most;
-           row += step, slot += step * stride, p += step * from.step)
-        cp_async16(slot, p);
-      return;
-    }
 #pragma unroll 1
-    for (int row = first; row < most;
-         row += step, slot += step * stride, p += step * from.step)
-      if (row < rows && at < width) cp_async16(slot, p);
-      else *reinterpret_cast<uint4*>(slot) = make_uint4(0, 0, 0, 0);
+    for (int row = first; row < most; row += step)
+      if (row < rows && at < width)
+        cp_async16(to + row * stride + at, from.p + row * from.step + at);
+      else
+        *reinterpret_cast<uint4*>(to + row * stride + at) = make_uint4(0, 0, 0, 0);
   } else {
 #pragma unroll 1
-    for (int i = threadIdx.x; i < most * padded; i += THREADS) {
+    for (int i = thread; i < most * padded; i += THREADS) {
       const int row = i / padded, at = i - row * padded;
       to[row * stride + at] = row < rows && at < width
                                   ? from.p[row * from.step + at]
@@ -130,138 +147,166 @@ __device__ __forceinline__ void bring(IO* to, int stride, const Source& from, in
   }
 }
 
+// Bring rows of x or z: a chunk of whole ones is worth a way of its own.
+__device__ __forceinline__ void bring_values(IO* to, const Source& from, int rows,
+                                             const Sizes& n) {
+  constexpr int PER = per_vector<IO>(), VECTORS = WIDTH / PER, STEP = THREADS / VECTORS;
+  constexpr int MOST = ROWS / FIXED;
+  if (!RANKS || rows < MOST || n.width < WIDTH || !n.whole_values) {
+    bring(to, VALUE_STRIDE, from, rows, n.width, n.tokens, WIDTH, n.whole_values);
+    return;
+  }
+  const int thread = thread_again(), first = thread / VECTORS;
+  const int at = thread % VECTORS * PER;
+  if (MOST < STEP && first >= MOST) return;
+  IO* const slot = to + first * VALUE_STRIDE + at;
+  const IO* p = from.p + first * from.step + at;
+#pragma unroll
+  for (int row = 0; row < MOST; row += STEP, p += STEP * from.step)
+    cp_async16(slot + row * VALUE_STRIDE, p);
+}
+
 // Bring the rows of keys or queries of a chunk: those of a token's ranks are `rank`
 // elements apart.
 __device__ __forceinline__ void bring_ranks(IO* to, const Desk& desk, const Source& from,
                                             int rank, int tokens, const Sizes& n) {
   constexpr int PER = per_vector<IO>(), VECTORS = STATE / PER, STEP = THREADS / VECTORS;
-  // t from.step + r rank, where the row is t ranks + r.
-  const int step = from.step - n.ranks * rank;
-  if (n.whole_keys) {
-    const int first = threadIdx.x / VECTORS, at = threadIdx.x % VECTORS * PER;
+  const int thread = thread_again(), first = thread / VECTORS;
+  const int at = thread % VECTORS * PER;
+  if (RANKS && n.whole_keys && tokens == n.tokens && n.size == STATE) {
+    // Rows that a thread has are STEP apart: of the same rank if that is a multiple.
+    constexpr int AGAIN = STEP % FIXED ? FIXED / STEP : 1, ON = STEP * AGAIN / FIXED;
     IO* const slot = to + first * KEY_STRIDE + at;
-    const IO* const p = from.p + first * rank + at;
-    const int* const token = desk.token + first;
-    if (tokens * n.ranks == ROWS && n.size == STATE) {
-#pragma unroll (OUTPUT ? ROWS / STEP : 2)
-      for (int row = 0; row < ROWS; row += STEP)
-        cp_async16(slot + row * KEY_STRIDE, p + token[row] * step + row * rank);
-      return;
-    }
-    const bool there = at < n.size;
-#pragma unroll 2
-    for (int row = 0; row < ROWS; row += STEP) {
-      const int t = token[row];
-      if (there && t < tokens)
-        cp_async16(slot + row * KEY_STRIDE, p + t * step + row * rank);
-      else
-        *reinterpret_cast<uint4*>(slot + row * KEY_STRIDE) = make_uint4(0, 0, 0, 0);
+    const IO* p = from.p + first / FIXED * from.step + first % FIXED * rank + at;
+#pragma unroll
+    for (int row = 0; row < ROWS; row += STEP * AGAIN, p += ON * from.step)
+#pragma unroll
+      for (int i = 0; i < AGAIN; ++i)
+        cp_async16(slot + (row + i * STEP) * KEY_STRIDE, p + i * STEP * rank);
+  } else if (n.whole_keys) {
+#pragma unroll 1
+    for (int row = first; row < ROWS; row += STEP) {
+      const int t = token_of(desk, row), r = rank_of(desk, row, n);
+      IO* const slot = to + row * KEY_STRIDE + at;
+      if (at < n.size && t < tokens) cp_async16(slot, from.p + t * from.step + r * rank + at);
+      else *reinterpret_cast<uint4*>(slot) = make_uint4(0, 0, 0, 0);
     }
   } else {
 #pragma unroll 1
-    for (int i = threadIdx.x; i < ROWS * STATE; i += THREADS) {
-      const int row = i / STATE, at = i % STATE, t = desk.token[row];
+    for (int i = thread; i < ROWS * STATE; i += THREADS) {
+      const int row = i / STATE, at = i % STATE;
+      const int t = token_of(desk, row), r = rank_of(desk, row, n);
       to[row * KEY_STRIDE + at] = t < tokens && at < n.size
-                                      ? from.p[t * step + row * rank + at]
+                                      ? from.p[t * from.step + r * rank + at]
                                       : from_float<IO>(0.f);
     }
   }
 }
 
-// dt, A and trap of one token, as they come; a token that does not exist has step 0.
+// dt, A and trap of one token, dt and trap of the one behind it, as they come; a token
+// that does not exist has step 0.
 struct Scalars {
-  float dt = 0.f, A = 0.f, trap = 0.f;
+  float dt = 0.f, A = 0.f, trap = 0.f, next_dt = 0.f, next_trap = 0.f;
 };
 
-// What a token does to the state, by the thread of that number.
-__device__ __forceinline__ void note(const Desk& desk, const Scalars& s, int tokens) {
-  const int t = threadIdx.x;
-  if (t > tokens) return;
+// What the tokens of a chunk weigh, by one warp: a lane has a token, then a row.
+__device__ __forceinline__ void weigh(const Desk& desk, const Scalars& s, int tokens,
+                                      const Sizes& n) {
+  constexpr int MOST = RANKS ? ROWS / FIXED : ROWS;  // tokens
+  const int lane = threadIdx.x % 32;
   // Beyond 2^-256 all is 0; infinite sums would have no differences.
   const float log_decay = s.dt * s.A * LOG2_E;
-  desk.dt[t] = s.dt;
-  desk.log_decay[t] = t == tokens ? 0.f : log_decay < -256.f ? -256.f : log_decay;
-  desk.now[t] = sigmoid(s.trap) * s.dt;
-  desk.before[t] = sigmoid(-s.trap) * s.dt;
-}
-
-// Sums of log_decay up to each token, by one warp.
-__device__ __forceinline__ void add_decays(const Desk& desk, int tokens) {
-  const int lane = threadIdx.x % 32;
-  Sum carried = {0.f, 0.f};
-#pragma unroll 1
-  for (int first = 0; first < tokens; first += 32) {
-    const int t = first + lane;
-    Sum sum = {t < tokens ? desk.log_decay[t] : 0.f, 0.f};
+  Sum sum = {lane >= tokens ? 0.f : log_decay < -256.f ? -256.f : log_decay, 0.f};
 #pragma unroll
-    for (int by = 1; by < 32; by *= 2) {
-      const Sum earlier = sum.from(by);
-      if (lane >= by) sum = earlier.plus(sum);
-    }
-    sum = carried.plus(sum);
-    if (t < tokens) desk.total[t] = sum.high, desk.rest[t] = sum.low;
-    carried = {__shfl_sync(SSM_FULL, sum.high, 31), __shfl_sync(SSM_FULL, sum.low, 31)};
+  for (int by = 1; by < MOST; by *= 2) {
+    const Sum earlier = sum.from(by);
+    if (lane >= by) sum = earlier.plus(sum);
   }
-  if (lane == 0) {
-    desk.decay[0] = ex2(carried.high + carried.low);
-    desk.decay[1] = carried.high + carried.low;
-  }
-}
-
-// The weights of each row of the chunk, by the thread of that number.
-__device__ __forceinline__ void spread_weights(const Desk& desk, int tokens) {
-  const int row = threadIdx.x;
-  if (row >= ROWS) return;
-  const int t = desk.token[row];
-  const bool there = t < tokens;
-  const int last = tokens - 1, at = min(t, last);
-  const float total = desk.total[at], rest = desk.rest[at];
+  const float all = __shfl_sync(SSM_FULL, sum.high, MOST - 1);
+  const float lacks = __shfl_sync(SSM_FULL, sum.low, MOST - 1);
   // A token counts for itself, and in the steps of the token behind it.
-  const float now = there ? desk.now[t] : 0.f;
-  const float weight = there ? now + desk.before[t + 1] : 0.f;
-  const float left = (desk.total[last] - total) + (desk.rest[last] - rest);
-  desk.row_total[row] = total;
-  desk.row_rest[row] = rest;
-  desk.row_weight[row] = weight;
-  desk.row_now[row] = now;
-  desk.row_end[row] = there ? weight * ex2(left) : 0.f;
-  desk.row_decay[row] = there ? ex2(total + rest) : 0.f;
+  const float now = sigmoid(s.trap) * s.dt;
+  const float weight = now + sigmoid(-s.next_trap) * s.next_dt;
+  const float end = weight * ex2((all - sum.high) + (lacks - sum.low));
+  const float decay = ex2(sum.high + sum.low);
+  if (lane < n.tokens) desk.dt[lane] = s.dt;
+  if (lane == 0) *desk.whole = ex2(all + lacks), *desk.span += all + lacks;
+  const int row = min(lane, ROWS - 1), t = token_of(desk, row);
+  const auto give = [&](float* to, float x) {
+    const float found = RANKS == 1 ? x : __shfl_sync(SSM_FULL, x, t);
+    if (row == lane) to[row] = found;
+  };
+  give(desk.total, sum.high);
+  give(desk.rest, sum.low);
+  give(desk.weight, weight);
+  give(desk.end, end);
+  give(desk.now, now);
+  give(desk.decay, decay);
 }
 
 // The angle and the group of tokens that a thread adds up; `carry` is where the angle
-// stands before the chunk, in turns.
-struct Turner {
-  int angle, group, groups;
+// stands before the chunk, in turns. Registers have better use in between.
+struct alignas(16) Turner {
+  int angle, group;
   float carry;
+  unsigned short row, at;  // of the first vector of angles that the thread brings
 
-  __device__ __forceinline__ explicit Turner(const Sizes& n) : carry(0.f) {
-    groups = (n.tokens + (1 << n.shift) - 1) >> n.shift;
-    group = n.pairs ? static_cast<int>(threadIdx.x) / n.pairs : groups;
-    angle = n.pairs ? static_cast<int>(threadIdx.x) % n.pairs : 0;
+  // How far the angles of tokens are apart.
+  __device__ __forceinline__ static int stride(const Sizes& n) {
+    return RANKS ? 2 * TURN_STRIDE * 4 / static_cast<int>(sizeof(IO)) : n.pairs;
+  }
+  __device__ __forceinline__ static int groups(const Sizes& n) {
+    return (n.tokens + (1 << n.shift) - 1) >> n.shift;
+  }
+  // A group beyond the last has nothing to do.
+  __device__ __forceinline__ bool idle(const Sizes& n) const { return group >= groups(n); }
+
+  __device__ __forceinline__ void bring(const Desk& desk, const Source& from, int tokens,
+                                        const Sizes& n) const {
+    if (n.whole_angles) {
+#pragma unroll 1
+      for (int t = row; t < tokens; t += desk.places->step)
+        cp_async16(desk.angles + t * stride(n) + at, from.p + t * from.step + at);
+    } else {
+#pragma unroll 1
+      for (int i = thread_again(); i < tokens * n.pairs; i += THREADS) {
+        const int t = i / n.pairs, at = i - t * n.pairs;
+        desk.angles[t * stride(n) + at] = from.p[t * from.step + at];
+      }
+    }
   }
 
-  // Sums of turns within each group.
+  // Sums of turns within each group; they lie where sines will.
   __device__ __forceinline__ void add(const Desk& desk, int tokens,
                                       const Sizes& n) const {
-    if (group >= groups) return;
+    if (idle(n)) return;
     const int first = group << n.shift, end = min(tokens, (group + 1) << n.shift);
+    const IO* angles = desk.angles + first * stride(n) + angle;
+    float* to = desk.sines + first * 2 * TURN_STRIDE + angle;
     float sum = 0.f;
 #pragma unroll 4
-    for (int t = first; t < end; ++t) {
-      const int at = t * n.pairs + angle;
-      sum = add_turns(sum, turn_of(desk.angles[at], desk.dt[t]));
-      desk.theta[at] = sum;
+    for (int t = first; t < end; ++t, angles += stride(n), to += 2 * TURN_STRIDE) {
+      sum = add_turns(sum, turn_of(*angles, desk.dt[t]));
+      *to = sum;
     }
     desk.turned[group * n.pairs + angle] = sum;
   }
 
-  // Where the angle stands before each group; on to the next chunk.
-  __device__ __forceinline__ void advance(const Desk& desk, const Sizes& n) {
-    if (group >= groups) return;
+  // Where the angle stands before the group, and at each of its tokens; on to the next
+  // chunk.
+  __device__ __forceinline__ void advance(const Desk& desk, int tokens, const Sizes& n) {
+    if (idle(n)) return;
+    float base = 0.f, next = carry;
 #pragma unroll 1
-    for (int g = 0; g < groups; ++g) {
-      if (g == group) desk.base[g * n.pairs + angle] = carry;
-      carry = add_turns(carry, desk.turned[g * n.pairs + angle]);
+    for (int g = 0; g < groups(n); ++g) {
+      if (g == group) base = next;
+      next = add_turns(next, desk.turned[g * n.pairs + angle]);
     }
+    carry = next;
+    const int first = group << n.shift, end = min(tokens, (group + 1) << n.shift);
+    float* at = desk.sines + first * 2 * TURN_STRIDE + angle;
+#pragma unroll 4
+    for (int t = first; t < end; ++t, at += 2 * TURN_STRIDE)
+      sines_of(*at + base, at[0], at[TURN_STRIDE]);
   }
 };

@@ -3,85 +3,32 @@
 #pragma once
 #include "mamba3_chunk.cuh"
 
-// How pairs lie in a row: neighbours; halves apart, whose rows begin at words or not.
-enum Pairing { PAIRWISE, HALVED, HALVED_ODD };
+constexpr int UNIT = 4;  // pairs that a thread turns at a time
+// Lanes of a row, at most, by their exponent: eight rows or more are turned at once.
+constexpr int MOST_LANES = WARPS == 2 ? 3 : 4;
+static_assert(THREADS >> MOST_LANES == 8 && RANKS <= 8, "of as many ranks");
 
-// Two neighbouring pairs of coordinates of a row, from pair 2 `unit` on.
-template <Pairing PAIRING>
-struct Pairs {
-  float first[2], second[2];
+// The coordinates of a pair in a row: neighbours, or halves apart.
+__device__ __forceinline__ int first_of(int pair) { return PAIRWISE ? 2 * pair : pair; }
+__device__ __forceinline__ int second_of(int pair, int half) {
+  return PAIRWISE ? 2 * pair + 1 : pair + half;
+}
 
-  template <class T>
-  __device__ __forceinline__ void take(const T* row, int unit, int half) {
-    if constexpr (PAIRING == PAIRWISE) {
-      float x[4];
-      load<4>(x, row + 4 * unit);
-      first[0] = x[0], second[0] = x[1], first[1] = x[2], second[1] = x[3];
-    } else if constexpr (PAIRING == HALVED) {
-      load<2>(first, row + 2 * unit);
-      load<2>(second, row + half + 2 * unit);
-    } else {
-      load_some<2>(first, row + 2 * unit, half - 2 * unit);
-      load_some<2>(second, row + half + 2 * unit, half - 2 * unit);
-    }
-  }
+// A pair of a row with bias, turned if it does turn: what is infinite stays in its
+// coordinate if not.
+struct Pair {
+  float first, second;
 
-  __device__ __forceinline__ void put(IO* row, int unit, int half) const {
-    if constexpr (PAIRING == PAIRWISE) {
-      const float x[4] = {first[0], second[0], first[1], second[1]};
-      store<4>(row + 4 * unit, x);
-    } else if constexpr (PAIRING == HALVED) {
-      store<2>(row + 2 * unit, first);
-      store<2>(row + half + 2 * unit, second);
-    } else {
-      store_some<2>(row + 2 * unit, first, half - 2 * unit);
-      store_some<2>(row + half + 2 * unit, second, half - 2 * unit);
-    }
-  }
-
-  __device__ __forceinline__ void add(const Pairs& other) {
-#pragma unroll
-    for (int k = 0; k < 2; ++k)
-      first[k] += other.first[k], second[k] += other.second[k];
-  }
-
-  // As `put`, to a row that begins anywhere.
-  __device__ __forceinline__ void keep(float* row, int unit, int half) const {
-#pragma unroll
-    for (int k = 0; k < 2; ++k) {
-      const int i = 2 * unit + k;
-      if (i >= half) continue;
-      row[PAIRING == PAIRWISE ? 2 * i : i] = first[k];
-      row[PAIRING == PAIRWISE ? 2 * i + 1 : i + half] = second[k];
-    }
-  }
-};
-
-// The sines of the pairs of a unit, as far as they turn. Those that do not are left alone,
-// so that what is infinite stays in its coordinate.
-struct Rotation {
-  float sine[2], cosine[2];
-  bool turned[2] = {false, false};
-
-  // Where unit `unit`, of which one pair turns at least, stands after token t.
-  __device__ __forceinline__ void turn(const Desk& desk, int t, int unit,
-                                       const Sizes& n) {
-    const float* const theta = desk.theta + t * n.pairs + 2 * unit;
-    const float* const base = desk.base + (t >> n.shift) * n.pairs + 2 * unit;
-    turned[0] = true, turned[1] = 2 * unit + 1 < n.pairs;
-    sines_of(theta[0] + base[0], sine[0], cosine[0]);
-    const int other = turned[1];
-    sines_of(theta[other] + base[other], sine[1], cosine[1]);
-  }
-
-  template <Pairing PAIRING>
-  __device__ __forceinline__ void operator()(Pairs<PAIRING>& x) const {
-#pragma unroll
-    for (int k = 0; k < 2; ++k) {
-      const float a = x.first[k], b = x.second[k];
-      x.first[k] = turned[k] ? a * cosine[k] - b * sine[k] : a;
-      x.second[k] = turned[k] ? a * sine[k] + b * cosine[k] : b;
-    }
+  __device__ __forceinline__ Pair(const Desk& desk, const IO* row, const float* bias,
+                                  int t, int pair, const Sizes& n) {
+    const int one = first_of(pair), other = second_of(pair, n.size / 2);
+    first = to_float(row[one]) + bias[one];
+    second = to_float(row[other]) + bias[other];
+    if (pair >= n.pairs) return;
+    const float* const at = desk.sines + t * 2 * TURN_STRIDE + pair;
+    const float sine = at[0], cosine = at[TURN_STRIDE], a = first, b = second;
+    first = a * cosine - b * sine;
+    second = a * sine + b * cosine;
   }
 };
 
@@ -93,90 +40,140 @@ struct Kept {
 };
 
 // The keys of token t as `rotate` leaves them, but not rounded.
-template <Pairing PAIRING>
 __device__ __forceinline__ void keep_keys(const Desk& desk, int t, const Kept& kept,
                                           const Sizes& n) {
-  const int units = (n.size + 3) / 4;
+  const int half = n.size / 2;
 #pragma unroll 1
-  for (int i = threadIdx.x; i < n.ranks * units; i += THREADS) {
-    const int r = i / units, unit = i - r * units;
-    Rotation rotation;
-    if (2 * unit < n.pairs) rotation.turn(desk, t, unit, n);
-    Pairs<PAIRING> x, b;
-    x.take(desk.keys + (t * n.ranks + r) * KEY_STRIDE, unit, n.size / 2);
-    b.take(desk.bias + 2 * r * STATE, unit, n.size / 2);
-    x.add(b);
-    rotation(x);
-    x.keep(kept.k + r * kept.plane, unit, n.size / 2);
+  for (int i = thread_again(); i < n.ranks * half; i += THREADS) {
+    const int r = i / half, at = i - r * half;
+    const Pair pair(desk, desk.keys + (t * n.ranks + r) * KEY_STRIDE,
+                    desk.bias + 2 * r * STATE, t, at, n);
+    kept.k[r * kept.plane + first_of(at)] = pair.first;
+    kept.k[r * kept.plane + second_of(at, half)] = pair.second;
   }
 }
 
-// Add the bias to a unit of keys, and of queries, and turn it.
-template <Pairing PAIRING, bool QUERIES, bool TURNED>
-__device__ __forceinline__ void rotate_unit(IO* row, int unit, int half,
-                                            const Pairs<PAIRING> (&bias)[1 + QUERIES],
-                                            const Rotation& rotation) {
+// Neighbouring pairs of a row, from pair `at` on.
+struct Unit {
+  float first[UNIT], second[UNIT];
+
+  template <class T>
+  __device__ __forceinline__ void take(const T* row, int at, int half) {
+    if constexpr (PAIRWISE) {
+      float x[2 * UNIT];
+      load<2 * UNIT>(x, row + 2 * at);
 #pragma unroll
-  for (int queries = 0; queries <= QUERIES; ++queries) {
-    Pairs<PAIRING> x;
-    x.take(row + queries * ROWS * KEY_STRIDE, unit, half);
-    x.add(bias[queries]);
-    if (TURNED) rotation(x);
-    x.put(row + queries * ROWS * KEY_STRIDE, unit, half);
+      for (int k = 0; k < UNIT; ++k) first[k] = x[2 * k], second[k] = x[2 * k + 1];
+    } else {
+      load<UNIT>(first, row + at);
+      load<UNIT>(second, row + half + at);
+    }
   }
-}
 
-template <Pairing PAIRING, bool QUERIES>
-__device__ __forceinline__ void take_bias(Pairs<PAIRING> (&bias)[1 + QUERIES],
-                                          const float* from, int unit, int half) {
+  __device__ __forceinline__ void put(IO* row, int at, int half) const {
+    if constexpr (PAIRWISE) {
+      float x[2 * UNIT];
 #pragma unroll
-  for (int queries = 0; queries <= QUERIES; ++queries)
-    bias[queries].take(from + queries * STATE, unit, half);
-}
+      for (int k = 0; k < UNIT; ++k) x[2 * k] = first[k], x[2 * k + 1] = second[k];
+      store<2 * UNIT>(row + 2 * at, x);
+    } else {
+      store<UNIT>(row + at, first);
+      store<UNIT>(row + half + at, second);
+    }
+  }
 
-// `count` units from `first` on, of all tokens, on 2^log lanes.
-template <Pairing PAIRING, bool QUERIES, bool TURNED>
+  __device__ __forceinline__ void add(const Unit& other) {
+#pragma unroll
+    for (int k = 0; k < UNIT; ++k)
+      first[k] += other.first[k], second[k] += other.second[k];
+  }
+
+  __device__ __forceinline__ void turn(const float (&sine)[UNIT],
+                                       const float (&cosine)[UNIT]) {
+#pragma unroll
+    for (int k = 0; k < UNIT; ++k) {
+      const float a = first[k], b = second[k];
+      first[k] = a * cosine[k] - b * sine[k];
+      second[k] = a * sine[k] + b * cosine[k];
+    }
+  }
+};
+
+// The biases of a unit: of keys, of queries.
+struct Biases {
+  Unit of[1 + OUTPUT];
+
+  __device__ __forceinline__ void take(const Desk& desk, int rank, int at, int half) {
+#pragma unroll
+    for (int i = 0; i <= OUTPUT; ++i)
+      of[i].take(desk.bias + (2 * rank + i) * STATE, at, half);
+  }
+};
+
+// `count` units from pair `first` on, of all rows, on 2^log lanes: so few that a thread has
+// rows of one rank, if ranks are known; its biases are in registers.
+template <bool TURNED>
 __device__ __forceinline__ void rotate_units(const Desk& desk, int tokens, int first,
                                              int count, int log, const Sizes& n) {
-  const int lane = threadIdx.x & ((1 << log) - 1), unit = first + lane;
-  if (lane >= count) return;
-  const int half = n.size / 2, begin = threadIdx.x >> log, step = THREADS >> log;
-  Pairs<PAIRING> bias[1 + QUERIES];
-  if (PAIRING == PAIRWISE && n.ranks == 1) {  // its bias stays in registers
-    take_bias<PAIRING, QUERIES>(bias, desk.bias, unit, half);
-    IO* row = desk.keys + begin * KEY_STRIDE;
+  const int thread = thread_again(), half = n.size / 2;
 #pragma unroll 1
-    for (int t = begin; t < tokens; t += step, row += step * KEY_STRIDE) {
-      Rotation rotation;
-      if (TURNED) rotation.turn(desk, t, unit, n);
-      rotate_unit<PAIRING, QUERIES, TURNED>(row, unit, half, bias, rotation);
+  for (int unit = thread & ((1 << log) - 1); unit < count; unit += 1 << log) {
+    const int at = first + UNIT * unit;
+    int row = thread >> log;
+    Biases biases;
+    if (RANKS) biases.take(desk, row % FIXED, at, half);
+#pragma unroll 1
+    for (; row < tokens * n.ranks; row += THREADS >> log) {
+      float sine[UNIT] = {}, cosine[UNIT] = {};
+      if (TURNED) {
+        const float* const turned =
+            desk.sines + token_of(desk, row) * 2 * TURN_STRIDE + at;
+        load<UNIT>(sine, turned);
+        load<UNIT>(cosine, turned + TURN_STRIDE);
+      }
+      if (!RANKS) biases.take(desk, rank_of(desk, row, n), at, half);
+#pragma unroll
+      for (int i = 0; i <= OUTPUT; ++i) {
+        IO* const to = desk.keys + (row + i * ROWS) * KEY_STRIDE;
+        Unit x;
+        x.take(to, at, half);
+        x.add(biases.of[i]);
+        if (TURNED) x.turn(sine, cosine);
+        x.put(to, at, half);
+      }
     }
-    return;
   }
+}
+
+// Pairs from `first` to `end`, one by one.
+__device__ __forceinline__ void rotate_pairs(const Desk& desk, int tokens, int first,
+                                             int end, const Sizes& n) {
+  const int width = end - first;
 #pragma unroll 1
-  for (int t = begin; t < tokens; t += step) {
-    Rotation rotation;
-    if (TURNED) rotation.turn(desk, t, unit, n);
-    IO* row = desk.keys + t * n.ranks * KEY_STRIDE;
-    const float* from = desk.bias;
+  for (int i = thread_again(); i < tokens * n.ranks * width; i += THREADS) {
+    const int row = i / width, at = first + i - row * width, half = n.size / 2;
+    const int t = token_of(desk, row), r = rank_of(desk, row, n);
 #pragma unroll 1
-    for (int r = 0; r < n.ranks; ++r, row += KEY_STRIDE, from += 2 * STATE) {
-      take_bias<PAIRING, QUERIES>(bias, from, unit, half);
-      rotate_unit<PAIRING, QUERIES, TURNED>(row, unit, half, bias, rotation);
+    for (int k = 0; k <= OUTPUT; ++k) {
+      IO* const to = desk.keys + (row + k * ROWS) * KEY_STRIDE;
+      const Pair pair(desk, to, desk.bias + (2 * r + k) * STATE, t, at, n);
+      to[first_of(at)] = from_float<IO>(pair.first);
+      to[second_of(at, half)] = from_float<IO>(pair.second);
     }
   }
 }
 
 // Bring keys, and queries, into their place.
-template <Pairing PAIRING, bool QUERIES>
 __device__ __forceinline__ void rotate(const Desk& desk, int tokens, const Kept& kept,
                                        const Sizes& n) {
   if (kept.k) {
-    keep_keys<PAIRING>(desk, tokens - 1, kept, n);
+    keep_keys(desk, tokens - 1, kept, n);
     __syncthreads();  // they have been read
   }
   const Places& p = *desk.places;
-  rotate_units<PAIRING, QUERIES, true>(desk, tokens, 0, p.turned, p.turned_log, n);
-  rotate_units<PAIRING, QUERIES, false>(desk, tokens, p.turned, p.others, p.others_log,
-                                        n);
+  const int others = p.others_from, most = others + p.others;
+  rotate_units<true>(desk, tokens, 0, p.turned, p.turned_log, n);
+  rotate_units<false>(desk, tokens, others * UNIT, p.others, p.others_log, n);
+  if (p.turned < others) rotate_pairs(desk, tokens, p.turned * UNIT, others * UNIT, n);
+  if (most * UNIT < n.size / 2) rotate_pairs(desk, tokens, most * UNIT, n.size / 2, n);
 }

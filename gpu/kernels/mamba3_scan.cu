@@ -15,14 +15,17 @@
 // before it already.
 //
 // A block owns WIDTH columns of headdim of a head, and a segment of a sequence. A warp
-// owns 16 of the columns: of the state, (16, STATE) in registers as accumulators, which
+// owns OWN of the columns: of the state, (OWN, STATE) in registers as accumulators, which
 // are the right factor of h q as they are, and of outputs. It computes a tile of columns
 // of S as well; S goes to the others through shared memory. Queries, once read, serve
 // both products. Keys and queries are rotated where they lie; nothing of that goes to
-// memory. Loads of the next chunk fly as soon as their place is free.
+// memory. The state has no use for S: it is updated before the others are waited for, so
+// that B and C of the next chunk fly during S v. Outputs are finished where they are
+// summed; ranks of a token are lanes of a warp. One warp weighs the tokens of the next
+// chunk meanwhile. Five barriers for a chunk.
 //
 // With OUTPUT = 0 it stops at h, in `starts`, and the sum of log decays, in `spans`: what
-// the segments behind start from is then carried over (mamba3_carry.cu). With `raw` the
+// the segments behind start from is then carried over (state_carry.cu). With `raw` the
 // outputs of each rank, y + D v, go there: for a norm over more than WIDTH columns
 // (mamba3_norm.cu).
 //
@@ -36,7 +39,9 @@
 // heads, ranks, headdim). What is optional may be null.
 // Shared memory: see Desk (mamba3_chunk.cuh).
 // Macros: IO (float, bf16, f16), PARTS (of a number in products: 2 for exact float, else
-// 1), STATE (16 to 256: size, padded), ROWS (of a chunk: 16 to 64), OUTPUT.
+// 1), STATE (16 to 256: size, padded), ROWS (of a chunk: 16 or 32), RANKS (1, without
+// mimo_x to mimo_o, 2, 4 or 8; 0: any number, as `ranks` says), PAIRWISE (1, or 0: halves
+// of a row are paired), OUTPUT.
 #include "port.cuh"
 #include "mamba3_output.cuh"
 
@@ -61,10 +66,10 @@ __device__ __forceinline__ void pass(const float* from, float* to, int numbers, 
   }
 }
 
-// The smallest power of two, by its exponent, that is at least `count`.
-__device__ __forceinline__ int log_up(int count) {
+// Lanes for so many units of a row, a power of two, by its exponent.
+__device__ __forceinline__ int lanes_for(int count) {
   int log = 0;
-  while (1 << log < count) ++log;
+  while (log < MOST_LANES && 1 << log < count) ++log;
   return log;
 }
 
@@ -84,19 +89,24 @@ __device__ __forceinline__ Source from(const IO* p, int token, int at) {
   return {p + static_cast<long long>(at) * token, token};
 }
 
-// dt, A and trap of token `t`, which there is or not.
+// What the lane's token of a chunk does, and the one behind it: of `there` that exist,
+// `tokens` belong to the chunk.
 __device__ __forceinline__ Scalars scalars(const Source& dt, const Source& A,
-                                           const Source& trap, int t, bool there) {
+                                           const Source& trap, int tokens, int there) {
   Scalars s;
-  if (!there) return s;
+  const int t = thread_again() % 32;
+  if (t >= tokens) return s;
   s.dt = to_float(dt.p[t * dt.step]);
   s.A = to_float(A.p[t * A.step]);
   s.trap = to_float(trap.p[t * trap.step]);
+  if (t + 1 >= there) return s;
+  s.next_dt = to_float(dt.p[(t + 1) * dt.step]);
+  s.next_trap = to_float(trap.p[(t + 1) * trap.step]);
   return s;
 }
 
-// Two blocks on a multiprocessor have all its registers.
-extern "C" __global__ void __launch_bounds__(THREADS, 2) mamba3_scan(
+// Eight warps on a multiprocessor have all its registers.
+extern "C" __global__ void __launch_bounds__(THREADS, 8 / WARPS) mamba3_scan(
     const IO* __restrict__ x, const IO* __restrict__ dt, const IO* __restrict__ A,
     const IO* __restrict__ B, const IO* __restrict__ C, const IO* __restrict__ trap,
     const IO* __restrict__ angles, const IO* __restrict__ z, long long x_batch,
@@ -115,18 +125,17 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) mamba3_scan(
     float* __restrict__ next_ssm, float* __restrict__ next_k,
     float* __restrict__ next_v, long long length, long long segment, int per_row,
     int heads, int headdim, int groups, int size, int ranks, int pairs, int shift,
-    int pairwise, int whole_keys, int whole_values, int whole_angles, float eps) {
+    int whole_keys, int whole_values, int whole_angles, float eps) {
   SSM_DYN_SMEM(unsigned char, memory);
-  const int tid = threadIdx.x, warp = tid / 32;
+  const int tid = threadIdx.x;
   const int tiles = max(1, (headdim + WIDTH - 1) / WIDTH);
   const int tile = blockIdx.x % tiles, head = blockIdx.x / tiles % heads;
   const Segment s =
       find_segment(blockIdx.x / tiles / heads, segments, per_row, segment, length);
   if (!OUTPUT && s.last) return;  // nothing starts from its end
   const int column = tile * WIDTH;
-  const int turned_units = (pairs + 1) / 2, other_units = (size + 3) / 4 - turned_units;
-  const Sizes n{ranks,
-                ROWS / ranks,
+  const Sizes n{RANKS ? RANKS : ranks,
+                ROWS / (RANKS ? RANKS : ranks),
                 size,
                 pairs,
                 min(WIDTH, headdim - column),
@@ -134,27 +143,30 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) mamba3_scan(
                 whole_keys != 0,
                 whole_values != 0,
                 whole_angles != 0};
-  Desk desk(memory, ranks, n.tokens, pairs);
-  const bool plain = ranks == 1 && !mimo_x;  // values are x itself
-  if (plain) desk.values = desk.x;
-  const bool bare = plain && !mimo_z && !mimo_o && !norm_weight && n.whole_values;
-  const bool own = 16 * warp < n.width, first = s.first, last = s.last;
-  int left = static_cast<int>(s.end - s.begin);
+  const Desk desk(memory, n);
+  const bool first = s.first, last = s.last;
+  const int whole_length = static_cast<int>(s.end - s.begin);
 
   const long long within = static_cast<long long>(head) * headdim + column;
   const long long row = s.row * heads + head, group = head / (heads / groups);
   const int plane = groups * size;  // from rank to rank of B and C
   const long long place = (s.index * heads + head) * headdim + column;
   const long long state = row * headdim + column;
-  const long long key = (s.row * ranks * heads + head) * size, ranked = head * ranks;
-  if (left == 0) {  // of the sequence, too
+  const long long key = (s.row * n.ranks * heads + head) * size, ranked = head * n.ranks;
+  if (whole_length == 0) {  // of the sequence, too
     pass(past(ssm, state * size), next_ssm + state * size, n.width * size, 0, 1);
     pass(past(v, state), next_v + state, n.width, 0, 1);
     if (tile != 0) return;
     pass(past(angle, row * pairs), next_angle + row * pairs, pairs, 0, 1);
-    pass(past(k, key), next_k + key, size, heads * size, ranks);
+    pass(past(k, key), next_k + key, size, heads * size, n.ranks);
     return;
   }
+  // Angles of a token are so many vectors, of which threads have one each.
+  const int vectors = max(1, pairs / per_vector<IO>()), step = max(1, THREADS / vectors);
+  // Units are vectors: those that turn, one with a pair that does, those that do not.
+  const int half = size / 2, units = PAIRWISE || half % UNIT == 0 ? half / UNIT : 0;
+  const int turned = min(pairs / UNIT, units);
+  const int others = min((pairs + UNIT - 1) / UNIT, units);
   if (tid == 0) {
     const long long token = (s.batch * length + s.begin) * heads;
     *desk.places = {begin(x, x_batch, x_token, s, within),
@@ -167,25 +179,31 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) mamba3_scan(
                     begin(z, z_batch, z_token, s, within),
                     past(norm_weight, within),
                     y + token * headdim + within,
-                    past(raw, (token + head) * ranks * headdim + column),
+                    past(raw, (token + head) * n.ranks * headdim + column),
                     next_angle + row * pairs,
                     OUTPUT ? next_ssm + state * size : starts + place * size,
                     next_k + key,
                     next_v + state,
                     past(spans, s.index * heads + head),
-                    turned_units,
-                    log_up(turned_units),
-                    other_units,
-                    log_up(other_units)};
+                    n.width,
+                    last,
+                    tile == 0,
+                    step,
+                    whole_length,
+                    turned,
+                    lanes_for(turned),
+                    others,
+                    units - others,
+                    lanes_for(units - others)};
   }
-  for (int i = tid; i < ROWS; i += THREADS) desk.token[i] = i / ranks;
+  for (int i = tid; !RANKS && i < ROWS; i += THREADS) desk.token[i] = i / n.ranks;
   for (int i = 0; i < 2; ++i)
     spread(desk.bias + i * STATE, 2 * STATE, STATE,
-           past(i == 0 ? B_bias : C_bias, ranked * size), size, size, 0.f, ranks);
+           past(i == 0 ? B_bias : C_bias, ranked * size), size, size, 0.f, n.ranks);
   for (int i = 0; i < 3; ++i)
-    spread(desk.mix_x + i * ranks * WIDTH, WIDTH, WIDTH,
+    spread(desk.mix_x + i * n.ranks * WIDTH, WIDTH, WIDTH,
            past(i == 0 ? mimo_x : i == 1 ? mimo_z : mimo_o, ranked * headdim + column),
-           headdim, n.width, 1.f, ranks);
+           headdim, n.width, 1.f, n.ranks);
   __syncthreads();
   const Places& places = *desk.places;
 
@@ -200,97 +218,92 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) mamba3_scan(
   }
   State h;
   take_state(h, before, desk, n);
-  Turner turner(n);
-  if (turner.group < turner.groups) {
+  Turner& turner = desk.turners[tid];
+  turner = {pairs ? tid % pairs : 0, pairs ? tid / pairs : THREADS, 0.f,
+            static_cast<unsigned short>(tid < step * vectors ? tid / vectors : ROWS),
+            static_cast<unsigned short>(tid % vectors * per_vector<IO>())};
+  if (!turner.idle(n)) {
     if (!s.first) turner.carry = turns[(s.index * heads + head) * pairs + turner.angle];
     else if (angle) turner.carry = to_turns(angle[row * pairs + turner.angle]);
   }
+  if (tid == 0) *desk.span = 0.f, *desk.D = D ? D[head] : 0.f;
+  __syncthreads();  // both are there
 
-  const Output output{D != nullptr, z != nullptr,
-                      D ? D[head] : 0.f, eps, heads, headdim};
-  // The chunk that has been brought, none at first, and the one that comes.
+  const Output output{D != nullptr, z != nullptr, eps, heads, headdim};
+  // The chunk that has been brought, none at first, and the one that comes. What is the
+  // same for all is read from shared memory each time: registers have better use.
   int at = 0, tokens = 0, coming;
-  float span = 0.f;
-  Scalars scalar;
+  const auto width = [&] { Sizes m = n; m.width = places.width; return m; };
+  const auto warp = [] { return thread_again() / 32; };
+#pragma unroll 1
   do {
-    coming = min(n.tokens, left);
     const int next = at + tokens;
-    Tile out = {};
+    coming = min(n.tokens, places.length - next);
+    Tile out;
     if (tokens) {
-      note(desk, scalar, tokens);
       cp_async_wait<0>();
       __syncthreads();  // the chunk has arrived, and nobody is at the one before it
-      bring(desk.x, VALUE_STRIDE, from(places.x, x_token, at), tokens, n.width, n.tokens,
-            WIDTH, n.whole_values);
-      if (OUTPUT && z)
-        bring(desk.z, VALUE_STRIDE, from(places.z, z_token, at), tokens, n.width, tokens,
-              WIDTH, n.whole_values);
+      bring_values(desk.x, from(places.x, x_token, at), tokens, width());
+      if (OUTPUT && z) bring_values(desk.z, from(places.z, z_token, at), tokens, width());
       cp_async_commit();
-      if (warp == WARPS - 1) add_decays(desk, tokens);
       turner.add(desk, tokens, n);
-      __syncthreads();  // sums of decays and turns
-      spread_weights(desk, tokens);
-      turner.advance(desk, n);
-      __syncthreads();  // weights, and where angles stand
-      const bool keep = OUTPUT && last && !coming && tile == 0;
-      const Kept kept{keep ? places.k : nullptr, heads * size};
-      if (pairwise) rotate<PAIRWISE, OUTPUT>(desk, tokens, kept, n);
-      else if (size % 4 == 0) rotate<HALVED, OUTPUT>(desk, tokens, kept, n);
-      else rotate<HALVED_ODD, OUTPUT>(desk, tokens, kept, n);
+      __syncthreads();  // sums of turns
+      turner.advance(desk, tokens, n);
+      __syncthreads();  // sines
+      const bool keep = OUTPUT && !coming && places.last && places.leads;
+      rotate(desk, tokens, {keep ? places.k : nullptr, heads * size}, n);
       cp_async_wait<0>();
-      __syncthreads();  // keys and queries, values; angles are free
+      __syncthreads();  // keys and queries, x; angles are free
       if (OUTPUT) {
-        Tile scores = {};
-        query(out, scores, h, desk, warp % ROW_TILES);
-        if (warp < ROW_TILES) share(scores, desk, warp, 16 % ranks != 0);
+        Scores scores;
+        query(out, scores, h, desk, warp() % ROW_TILES);
+        if (warp() < ROW_TILES) share(scores, desk, warp(), n);
         decay(out, desk);
       }
-      if (!plain) bring_values(desk, tokens, n);
-      __syncthreads();  // scores and values of every row; queries are free
-      if (!OUTPUT) span += desk.decay[1];
+      if (OWN * warp() < places.width) {
+        if (!RANKS) lay_values(desk, tokens, n);
+        advance(h, desk, n);
+      }
+      __syncthreads();  // scores of every row; keys and queries are free
     }
     if (coming) {
-      bring(desk.angles, pairs, from(places.angles, angles_token, next), coming, pairs,
-            coming, pairs, n.whole_angles);
+      turner.bring(desk, from(places.angles, angles_token, next), coming, n);
       if (OUTPUT)
         bring_ranks(desk.queries, desk, from(places.C, C_token, next), plane, coming, n);
-      cp_async_commit();
-      // One more than the chunk has, if the sequence goes on.
-      scalar = scalars(from(places.dt, dt_token, next), from(places.A, A_token, next),
-                       from(places.trap, trap_token, next), tid,
-                       tid <= n.tokens && tid < left + !last);
-    }
-    if (tokens) {
-      if (own) advance(h, desk);
-      if (OUTPUT && own) {
-        if (overflown(h)) add_seen(out, desk);
-        else if (16 % ranks) add_scored<true>(out, desk);
-        else add_scored<false>(out, desk);
-      }
-      __syncthreads();  // keys, scores and values are free
-    }
-    if (coming) {
       bring_ranks(desk.keys, desk, from(places.B, B_token, next), plane, coming, n);
       cp_async_commit();
     }
-    if (OUTPUT && tokens) {
-      if (own) lay_out(out, desk);
-      __syncthreads();  // outputs of every row
-      if (norm_weight && !raw) {
-        output.measure(desk, tokens * ranks, n);
-        __syncthreads();  // the scale of every row
-      }
-      if (raw) output.give_raw(desk, at, tokens, n);
-      else if (bare) output.finish_bare(desk, at, tokens, n);
-      else if (norm_weight) output.finish<true>(desk, at, tokens, n);
-      else output.finish<false>(desk, at, tokens, n);
+    // One warp after the other; of one more than the chunk has, if the sequence goes on.
+    const bool weighs = coming && warp() == next / n.tokens % WARPS;
+    Scalars scalar;
+    if (weighs)
+      scalar = scalars(from(places.dt, dt_token, next), from(places.A, A_token, next),
+                       from(places.trap, trap_token, next), coming,
+                       places.length - next + !places.last);
+    if (OUTPUT && tokens && OWN * warp() < places.width) {
+      if (overflown(h)) add_seen(out, desk, n);
+      else add_scored(out, desk, n);
     }
-    at = next, left -= coming, tokens = coming;
+    if (weighs) weigh(desk, scalar, coming, n);
+    if (OUTPUT && tokens) {
+      output.skip(out, desk, n);
+      if (raw) {
+        output.give_raw(out, desk, at, tokens, width());
+      } else {
+        if (norm_weight) output.norm(out, desk, places.norm_weight, width());
+        __syncwarp();  // x has been read
+        output.finish(out, desk, n);
+        output.write(desk, at, tokens, width());
+      }
+    }
+    at = next, tokens = coming;
   } while (tokens);
-  if (!OUTPUT || last) give_state(h, places.ssm, n);
-  if (!OUTPUT && tid == 0 && tile == 0) *places.span = span;
-  if (!OUTPUT || !last) return;
-  if (tid < n.width) places.v[tid] = to_float(from(places.x, x_token, at - 1).p[tid]);
-  if (tile == 0 && turner.group == 0)
+  const bool ends = OUTPUT && places.last;
+  if (!OUTPUT || ends) give_state(h, places.ssm, width());
+  if (!OUTPUT && tid == 0 && places.leads) *places.span = *desk.span;
+  if (!ends) return;
+  if (tid < places.width)
+    places.v[tid] = to_float(from(places.x, x_token, places.length - 1).p[tid]);
+  if (places.leads && turner.group == 0)
     places.angle[turner.angle] = from_turns(turner.carry);
 }

@@ -1,14 +1,11 @@
 """Mamba-3 over time on the GPU: tiles, ranks, segments that the cases have not."""
 
-from dataclasses import replace
-from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import sanitized
 from emulated import to_device
 from hostcupy.settings import using
 from judging import (
@@ -18,79 +15,16 @@ from judging import (
     device_op,
     numbers,
     on_device,
-    ours,
-    verdict_on,
 )
-from ssmref.gpu import _mamba3_scan, _segments
-from ssmref.gpu._launch import Program
-from ssmref.gpu._mamba3_plan import SHARED_LIMIT, layout, segment_length
+from mamba3_calls import MIMO, NEAR, SISO, cut, distances, mimo, packed, siso
+from ssmref.gpu._mamba3_plan import SHARED_LIMIT, WARPS, layout, segment_length
 from ssmref.gpu.check import contenders, official
 from ssmref.gpu.check.grid import GRID
-from support.mamba3_inputs import initial_state, mimo_example, siso_example
 
 from ssmref.bench.verification import check_small
-from ssmref.conformance.precision import dtype_of, per_token, rounded
-from ssmref.conformance.verdict import FAILED
 from ssmref.golden.mamba3 import siso as golden_siso
-from ssmref.ops import OPS, implementation
 
-SISO = "mamba3.siso"
-MIMO = "mamba3.mimo"
 each_dtype = pytest.mark.parametrize("dtype", DTYPES)
-
-
-def rng():
-    return np.random.default_rng(11)
-
-
-def siso(**sizes):
-    return siso_example(rng(), **{"heads": 2, "groups": 1, **sizes})
-
-
-def mimo(ranks=2, **sizes):
-    return mimo_example(rng(), ranks=ranks, **{"heads": 2, "groups": 1, **sizes})
-
-
-def packed(call, lengths):
-    """Return the first row of a call as a pack, each sequence with its own state."""
-    one = {
-        name: value[:1]
-        if name in ("x", "dt", "A", "B", "C", "trap", "angles", "z")
-        else value
-        for name, value in call.items()
-    }
-    ranks = call["initial_state"].k.shape[1]
-    return one | {
-        "cu_seqlens": np.cumsum([0, *lengths]),
-        "initial_state": initial_state(rng(), one, ranks, len(lengths)),
-    }
-
-
-def cut(monkeypatch, chunks):
-    """Cut sequences in segments of so many chunks."""
-
-    def planned(laid, *_):
-        return chunks * laid.tokens
-
-    monkeypatch.setattr(_mamba3_scan, "segment_length", planned)
-
-
-def distances(op, call, dtype):
-    """Return how far each output is from golden, as a part of its size.
-
-    Limits of low precisions are wide for single numbers: a wrong fragment may pass.
-    """
-    low = rounded(call, dtype_of(dtype), per_token(OPS[op]))
-    found = numbers(device_op(op)(**{n: to_device(v) for n, v in low.items()}))
-    golden = implementation(OPS[op], "ssmref.golden")
-    expected = numbers(golden(**rounded(low, np.dtype(np.float64))))
-    found[1], expected[1] = (np.exp(1j * x[1]) for x in (found, expected))
-    pairs = zip(found, expected, strict=True)
-    return [np.linalg.norm(a - b) / np.linalg.norm(b) for a, b in pairs]
-
-
-# How far products of these dtypes lead, at most, of all numbers together.
-NEAR = {"float32": 2**-19, "bfloat16": 2**-7, "float16": 2**-10}
 
 
 # Around the tiles: 16 columns and 64 of headdim, 16, 64, 128 and 256 states, a chunk of
@@ -151,10 +85,12 @@ def test_sizes_of_ranks(name):
     assert_right(MIMO, mimo(3, batch=1, **SIZES[name]), "float16")
 
 
-@pytest.mark.parametrize("pairing", ["pairwise", "halved"])
-@pytest.mark.parametrize("state", [20, 22])
-def test_pairings(pairing, state):
-    call = mimo(3, length=19, state=state, angles=7) | {"pairing": pairing}
+@pytest.mark.parametrize(
+    ("pairing", "state", "ranks"),
+    [("pairwise", 20, 4), ("pairwise", 22, 3), ("halved", 20, 3), ("halved", 22, 4)],
+)
+def test_pairings(pairing, state, ranks):
+    call = mimo(ranks, length=19, state=state, angles=7) | {"pairing": pairing}
     assert_right(MIMO, call)
 
 
@@ -199,9 +135,10 @@ def test_long_sequences_are_cut():
         tokens = batch * length
         return segment_length(laid, heads, tokens=tokens, longest=length, **sizes)
 
-    assert cut_at(64, 65536) == 65536 // 4
+    assert cut_at(64, 65536) == 65536 // 8
     assert cut_at(64, 65536, batch=4) == 65536
-    assert cut_at(128, 65536) == 65536
+    assert cut_at(128, 65536) == 65536 // 4
+    assert cut_at(256, 65536) == 65536
     assert cut_at(8, 512) == 512
     assert cut_at(1, 2**20) % laid.tokens == 0
 
@@ -214,9 +151,18 @@ def test_blocks_have_room_everywhere():
                 assert laid is not None, (itemsize, state, ranks)
                 assert laid.shared <= SHARED_LIMIT
                 groups = -(-laid.tokens // (1 << laid.shift))
-                assert groups * (state // 2) <= 128
+                assert groups * (state // 2) <= laid.threads
     assert layout(2, 258, 1, 1) is None
-    assert layout(2, 16, 65, 1) is None
+    assert layout(2, 16, 33, 1) is None
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 4, 8])
+def test_a_multiprocessor_has_room_for_all_its_blocks(ranks):
+    laid = layout(2, 128, ranks, 32, fixed=True)
+    assert laid is not None
+    reserved = 1024  # of each block, by CUDA
+    blocks = WARPS * 32 // laid.threads
+    assert blocks * (laid.shared + reserved) <= 227 * 1024  # of 9.0 and 10.0
 
 
 def test_sizes_beyond_a_block_are_refused():
@@ -262,73 +208,6 @@ def test_order_of_threads_changes_nothing(seed, monkeypatch):
         assert_same(device_op(MIMO)(**call), expected)
 
 
-@pytest.mark.parametrize("name", ["x", "dt", "A", "B", "C", "trap", "angles"])
-def test_a_nan_stays_in_its_head_and_row(name):
-    call = on_device(SISO, siso(batch=2, heads=3, groups=3, length=40))
-    call[name][1, 20, 2] = np.nan
-    y, state = device_op(SISO)(**call)
-    bad = np.isnan(y.get())
-    assert bad[1, 20:, 2].all() == (name != "C")
-    assert bad[1, 20, 2].all()
-    bad[1, :, 2] = False
-    assert not bad.any()
-    others = np.isnan(state.ssm.get())
-    assert others[1, 2].any() == (name != "C")
-    others[1, 2] = False
-    assert not others.any()
-
-
-def spoilt(call, value):
-    """Return the call with one number of each row replaced by a value.
-
-    It comes to x, B and C at all places of a tile and next to it; NaN to all else.
-    """
-    names = ("x", "B", "C", "dt", "A", "trap", "angles")
-    places = [(n, value, t) for n in names[:3] for t in range(15, 33)]
-    places += [(n, np.nan, 21) for n in names[3:]]
-    call = {n: call[n][np.zeros(len(places), int)] for n in names}
-    for row, (name, number, token) in enumerate(places):
-        call[name][row, token].flat[-1] = number
-    return call
-
-
-# Of infinite numbers golden may have sums in which they cancel, to NaN.
-@pytest.mark.parametrize(
-    ("make", "value", "found_by"),
-    [
-        (siso, np.nan, np.isnan),
-        (siso, -np.inf, lambda x: ~np.isfinite(x)),
-        (partial(mimo, 3), np.nan, np.isnan),
-    ],
-)
-@each_dtype
-def test_what_is_not_finite_is_seen_as_by_golden(make, value, found_by, dtype):
-    seen, expected = not_finite(make, value, found_by, dtype)
-    assert expected[0].any()
-    for one, other in zip(seen, expected, strict=True):
-        np.testing.assert_array_equal(one, other)
-
-
-def test_what_is_infinite_as_a_factor_is_seen(with_fault):
-    right = "if (overflown(h)) add_seen(out, desk);"
-    with_fault("mamba3_scan.cu", right, "if (false) ;")
-    seen, expected = not_finite(siso, np.nan, np.isnan, "bfloat16")
-    assert (seen[0] & ~expected[0]).any()
-    assert not (expected[0] & ~seen[0]).any()
-
-
-def not_finite(make, value, found_by, dtype):
-    """Return where outputs of ours and of golden are not finite."""
-    op = SISO if make is siso else MIMO
-    call = make(batch=1, length=40, heads=1, headdim=3, state=4, angles=1)
-    low = rounded(spoilt(call, value), dtype_of(dtype), per_token(OPS[op]))
-    found = numbers(device_op(op)(**{n: to_device(v) for n, v in low.items()}))
-    golden = implementation(OPS[op], "ssmref.golden")
-    with np.errstate(all="ignore"):
-        expected = numbers(golden(**rounded(low, np.dtype(np.float64))))
-    return [found_by(a) for a in found], [found_by(a) for a in expected]
-
-
 def test_a_reset_forgets_all():
     call = siso(length=40)
     call["A"][:, 15] = -1e30
@@ -365,88 +244,6 @@ def test_nothing_to_do(sizes):
     assert np.isfinite(state.angle.get()).all()
 
 
-def test_wrong_results_are_refused():
-    def turned_twice(*args, initial_state, **options):
-        angle = initial_state.angle + np.float32(0.001)
-        state = initial_state._replace(angle=angle)
-        return ours(SISO)(*args, initial_state=state, **options)
-
-    def without_before(*args, initial_state, **options):
-        state = initial_state._replace(k=0 * initial_state.k)
-        return ours(SISO)(*args, initial_state=state, **options)
-
-    for wrong in (turned_twice, without_before):
-        assert verdict_on(wrong, SISO, siso(length=20)).status == FAILED
-
-
-# What is wrong: the file, a piece of its text, and what stands there instead.
-FAULTS = {
-    "chunks are not waited for": (
-        "mamba3_scan.cu",
-        "note(desk, scalar, tokens);\n      cp_async_wait<0>();",
-        "note(desk, scalar, tokens);",
-    ),
-    "scores are read before they are whole": (
-        "mamba3_scan.cu",
-        "__syncthreads();  // scores and values",
-        "// scores and values",
-    ),
-    "keys are overwritten too early": (
-        "mamba3_scan.cu",
-        "__syncthreads();  // keys, scores and values are free",
-        "",
-    ),
-    "the step behind a chunk is left out": (
-        "mamba3_chunk.cuh",
-        "now + desk.before[t + 1]",
-        "now + (t + 1 < tokens ? desk.before[t + 1] : 0.f)",
-    ),
-    "a token counts for itself as for others": (
-        "mamba3_tiles.cuh",
-        "query.token == token ? score * now",
-        "query.token == token ? score * weight",
-    ),
-    "a fragment is transposed": (
-        "products.cuh",
-        "ldmatrix_x4_trans(words",
-        "ldmatrix_x4(words",
-    ),
-    "a segment starts from nothing": (
-        "state_carry.cu",
-        "next = fmaf(ex2(spans[s * heads + number / numbers]), h, here);",
-        "next = here;",
-    ),
-    "angles of a segment start from nothing": (
-        "mamba3_carry.cu",
-        "start = add_turns(start, turned);",
-        "start = turned;",
-    ),
-}
-
-
-PROGRAMS = (_mamba3_scan, "SCAN"), (_mamba3_scan, "CARRY"), (_segments, "CARRY")
-
-
-@pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_is_seen(fault, with_fault, monkeypatch):
-    with_fault(*FAULTS[fault])
-    cut(monkeypatch, 2)
-    call = mimo(4, batch=1, length=70, headdim=18, state=8, angles=3)
-    call["A"] *= 0.02  # what segments pass on is not forgotten
-    seen = []
-    for seed in (1, 2, 3):
-        with using(resident=2, seed=seed):
-            seen.append(max(distances(MIMO, call, "bfloat16")))
-    assert not max(seen) < NEAR["bfloat16"]
-
-
-def test_faults_are_put_into_copies(tmp_path):
-    assert (
-        replace(_mamba3_scan.SCAN, folder=tmp_path).source == _mamba3_scan.SCAN.source
-    )
-    assert isinstance(_mamba3_scan.SCAN, Program)
-
-
 @pytest.mark.skipif(find_spec("torch") is None, reason="torch is not installed")
 def test_the_official_kernel_gets_its_layouts(monkeypatch):
     torch = import_module("torch")
@@ -475,16 +272,3 @@ def test_the_official_kernel_gets_its_layouts(monkeypatch):
     point = next(p for p in GRID["mamba3"] if p.workload.op == SISO)
     check = check_small(theirs, point.small_case(), np.dtype(np.float32))
     assert check.passed, check.problem
-
-
-def without_faults():
-    lengths = (0, 1, 36)
-    call = packed(mimo(3, length=sum(lengths), headdim=18, state=6, angles=2), lengths)
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        cut(monkeypatch, 1)
-        assert_right(MIMO, call, "bfloat16")
-
-
-@pytest.mark.parametrize("mode", ["asan", "tsan"])
-def test_sanitizers_find_nothing(mode):
-    _ = sanitized.run(mode, "test_mamba3_scan:without_faults")
