@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from ..contract import Library
+from ._outputs import output
 
 checked = Library("NumPy", lambda: np.ndarray).checked
 
@@ -54,7 +55,7 @@ def rows_of(slots: np.ndarray | None, batch: int) -> np.ndarray:
 
 def next_state(state: np.ndarray, slots: np.ndarray | None) -> np.ndarray:
     """Return memory for new states: all are written, or those that slots name."""
-    return np.empty(state.shape, state.dtype) if slots is None else state.copy()
+    return output(state.shape, state.dtype) if slots is None else state.copy()
 
 
 def flat_tokens(x: np.ndarray) -> np.ndarray:

@@ -1,10 +1,10 @@
 """Kernels of the short causal convolution.
 
-Limit: memory. A token of a channel is read and written once, 8 bytes in float32 (12
-with the line that a store fetches first), for ``width`` multiply-adds, an exponential
-and a division where SiLU follows: about 35 vector instructions for 16 channels. That
-is what a core that has the memory for itself needs for the bytes, so tokens ahead are
-fetched meanwhile; with all cores memory is the limit.
+Limit: memory. A token of a channel is read and written once, 8 bytes in float32, for
+``width`` multiply-adds, an exponential and a division where SiLU follows: about 35
+vector instructions for 16 channels. That is what a core that has the memory for itself
+needs for the bytes, so tokens ahead are fetched meanwhile; with all cores memory is the
+limit. Large results are written past the caches, or each line would be fetched first.
 
 Four tokens are computed together, so that a number that is loaded serves four outputs.
 Time is divided freely among threads: what came before a token is in x itself, but for
@@ -14,6 +14,7 @@ the first of a sequence.
 import numpy as np
 from numba import prange
 
+from ._streaming import settle, stream, streams
 from .toolkit.elementary import silu_of
 from .toolkit.kernels import INT64, inner, kernel, micro_kernel, parallel_kernel
 from .toolkit.rows import along
@@ -44,7 +45,7 @@ def _plain_active(y, x, taps, bias, t, width, channels):
         tile /= 1 + np.exp(-tile)
 
 
-def _emit(activate, lanes, y, x, taps, bias, t, width, channels):
+def _emit(activate, past_caches, lanes, y, x, taps, bias, t, width, channels):
     """Emit rows of vectors: each tap meets a window of tokens, which moves with it."""
     builder = lanes.builder
     before = builder.sub(t, builder.sub(width, INT64(1)))
@@ -69,7 +70,10 @@ def _emit(activate, lanes, y, x, taps, bias, t, width, channels):
         for u, total in enumerate(lanes.loop(width, start, tap)[TOGETHER - 1 :]):
             row = builder.mul(builder.add(t, INT64(u)), channels)
             value = silu_of(total) if activate else total
-            lanes.store(value, y, builder.add(row, column), mask)
+            if past_caches and mask is None:
+                stream(lanes, value, y, builder.add(row, column))
+            else:
+                lanes.store(value, y, builder.add(row, column), mask)
         return []
 
     along(lanes, channels, [], vector)
@@ -78,23 +82,39 @@ def _emit(activate, lanes, y, x, taps, bias, t, width, channels):
 @micro_kernel(_plain_linear)
 def _linear_tile(lanes, *arguments):
     """TOGETHER tokens."""
-    _emit(False, lanes, *arguments)
+    _emit(False, False, lanes, *arguments)
 
 
 @micro_kernel(_plain_active)
 def _active_tile(lanes, *arguments):
     """TOGETHER tokens, then SiLU."""
-    _emit(True, lanes, *arguments)
+    _emit(True, False, lanes, *arguments)
+
+
+@micro_kernel(_plain_linear)
+def _linear_stream(lanes, *arguments):
+    """TOGETHER tokens, written past the caches."""
+    _emit(False, True, lanes, *arguments)
+
+
+@micro_kernel(_plain_active)
+def _active_stream(lanes, *arguments):
+    """TOGETHER tokens, then SiLU, written past the caches."""
+    _emit(True, True, lanes, *arguments)
 
 
 @inner
-def _tiles(y, x, taps, bias, activate, first, last):
+def _tiles(y, x, taps, bias, activate, streaming, first, last):
     """Write at least TOGETHER tokens; the last tile may repeat some of the others."""
     width, channels = taps.shape
     for tile in range(first, last, TOGETHER):
         t = min(tile, last - TOGETHER)
-        if activate:
+        if activate and streaming:
+            _active_stream(y, x, taps, bias, t, width, channels)
+        elif activate:
             _active_tile(y, x, taps, bias, t, width, channels)
+        elif streaming:
+            _linear_stream(y, x, taps, bias, t, width, channels)
         else:
             _linear_tile(y, x, taps, bias, t, width, channels)
 
@@ -118,13 +138,13 @@ def _few(y, x, taps, bias, activate, state, start, first, last):
         t = first - past + j
         copy(joined[j], state[past + t - start] if t < start else x[t])
     result = np.empty_like(joined)
-    _tiles(result, joined, taps, bias, activate, past, len(joined))
+    _tiles(result, joined, taps, bias, activate, False, past, len(joined))
     for j in range(count):
         copy(y[first + j], result[past + j])
 
 
 @kernel
-def _stretch(y, x, taps, bias, activate, states, bounds, first, last):
+def _stretch(y, x, taps, bias, activate, streaming, states, bounds, first, last):
     """Write the tokens from `first` to `last`, of any number of sequences."""
     past = taps.shape[0] - 1
     row = np.searchsorted(bounds, first, side="right") - 1
@@ -136,25 +156,28 @@ def _stretch(y, x, taps, bias, activate, states, bounds, first, last):
         if t < full:
             _few(y, x, taps, bias, activate, states[row], start, t, full)
         if full < stop:
-            _tiles(y, x, taps, bias, activate, full, stop)
+            _tiles(y, x, taps, bias, activate, streaming, full, stop)
         t, row = stop, row + 1
+    settle(y)
 
 
 @parallel_kernel
-def _stretches(y, x, taps, bias, activate, states, bounds, tokens):
+def _stretches(y, x, taps, bias, activate, streaming, states, bounds, tokens):
     length = y.shape[0]
     for i in prange((length + tokens - 1) // tokens):
         last = min(length, (i + 1) * tokens)
-        _stretch(y, x, taps, bias, activate, states, bounds, i * tokens, last)
+        options = taps, bias, activate, streaming, states, bounds
+        _stretch(y, x, *options, i * tokens, last)
 
 
 def convolve(y, x, taps, bias, activate, states, bounds):
     """Write y; `states` holds what came before each sequence, oldest first."""
+    options = taps, bias, activate, streams(y), states, bounds
     if few(y.size):
-        _stretch(y, x, taps, bias, activate, states, bounds, 0, len(y))
+        _stretch(y, x, *options, 0, len(y))
     else:
         tokens = max(TOGETHER, BLOCK // y.shape[1] // TOGETHER * TOGETHER)
-        _stretches(y, x, taps, bias, activate, states, bounds, tokens)
+        _stretches(y, x, *options, tokens)
 
 
 @kernel

@@ -13,7 +13,6 @@ threads. A state from the future is the same with the tokens counted backwards.
 import numpy as np
 
 from ._diagonal_setup import raise_to
-from ._diagonal_step import dot
 from .toolkit.items import Item, for_each
 from .toolkit.kernels import inner, kernel, lane_count, lane_count_of, use_wide_vectors
 from .toolkit.memory import aligned_zeros
@@ -183,45 +182,3 @@ def _multiply(C, at, step, A, a_at, a_step, B, first, rows, depth, m, n):
                 *(C, at + j, step, A, a_at + k, a_step, 1, B, b_at, columns),
                 *(m, columns, min(DEPTH, rows - k)),
             )
-
-
-def step(u, B, decay, scale, C, factor, state, rows):
-    """Return y without the skip, and the new states as real numbers.
-
-    B, decay, scale, C and states have real and imaginary parts side by side; y is
-    `factor` times the real part of what C reads.
-    """
-    new, y = state.copy(), np.zeros((len(u), len(C)), u.dtype)
-    inputs = np.zeros((2, len(u), 2 * u.shape[1]), u.dtype)
-    inputs[0, :, ::2], inputs[1, :, 1::2] = u, u
-    arguments, work = (inputs, B, decay, scale, state, new, rows), 2 * len(u)
-    for_each(_step_state, len(B), work * B.size, u.dtype, *arguments)
-    seen = new * np.resize(np.array([factor, -factor], u.dtype), state.shape[1])
-    for_each(_step_output, len(C), work * C.size, u.dtype, C, seen, rows, y)
-    return y, new
-
-
-@Item
-def _step_state(inputs, B, decay, scale, state, new, rows, n):
-    """Advance one state of every row that has a slot."""
-    size, row_of_b = B.shape[1], n * B.shape[1]
-    flat_b, re, im = B.ravel(), inputs[0].ravel(), inputs[1].ravel()
-    a_re, a_im, s_re, s_im = decay[n, 0], decay[n, 1], scale[n, 0], scale[n, 1]
-    for i in range(len(rows)):
-        if rows[i] >= 0:
-            d_re = dot(flat_b, row_of_b, re, i * size, size)
-            d_im = dot(flat_b, row_of_b, im, i * size, size)
-            x_re, x_im = state[rows[i], 2 * n], state[rows[i], 2 * n + 1]
-            drive = s_re * d_re - s_im * d_im
-            new[rows[i], 2 * n] = a_re * x_re - a_im * x_im + drive
-            drive = s_re * d_im + s_im * d_re
-            new[rows[i], 2 * n + 1] = a_re * x_im + a_im * x_re + drive
-
-
-@Item
-def _step_output(C, seen, rows, y, o):
-    """Read one output of every row that has a slot."""
-    size, flat_c, flat = C.shape[1], C.ravel(), seen.ravel()
-    for i in range(len(rows)):
-        if rows[i] >= 0:
-            y[i, o] = dot(flat_c, o * size, flat, rows[i] * size, size)

@@ -8,6 +8,7 @@ from ..contract import heads_per_group
 from ._arguments import boundaries, checked, flat_tokens, ready
 from ._attention_kernels import attend
 from ._attention_step import attend_token
+from ._outputs import output
 from ._types import Integer, Real
 
 Query = Real[np.ndarray, "batch length heads headdim"]
@@ -91,7 +92,7 @@ def attention_step(
 def _with_room(cache: np.ndarray) -> np.ndarray:
     """Return an array for a cache of one token more, not yet filled."""
     batch, cached, *rest = cache.shape
-    return np.empty((batch, cached + 1, *rest), cache.dtype)
+    return output((batch, cached + 1, *rest), cache.dtype)
 
 
 def _scale(scale: float | None, q: np.ndarray) -> np.floating:

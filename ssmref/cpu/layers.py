@@ -19,6 +19,7 @@ from ._arguments import (
     ready,
     rows_of,
 )
+from ._outputs import output
 from ._types import Integer, Real
 
 
@@ -137,7 +138,8 @@ def causal_conv1d(
     tokens, bounds = flat_tokens(x), boundaries(x, cu_seqlens)
     shape = (len(bounds) - 1, len(taps) - 1, x.shape[2])
     state = fresh(None, shape, x.dtype) if initial_state is None else initial_state
-    state, y, ends = ready(state), np.empty_like(tokens), np.empty(shape, x.dtype)
+    state, ends = ready(state), np.empty(shape, x.dtype)
+    y = output(tokens.shape, x.dtype)
     offset = _zeros(bias, x)
     convolution.convolve(y, tokens, taps, offset, active, state, bounds)
     convolution.last_tokens(ends, tokens, state, bounds)
@@ -232,7 +234,7 @@ def _rms(
 ) -> np.ndarray:
     rows = _rows(x)
     gates = rows if z is None else _rows(z)
-    y = np.empty_like(rows)
+    y = output(rows.shape, x.dtype)
     norms.rms(y, rows, _ones(weight, x), gates, gate, size, eps)
     return y.reshape(x.shape)
 
@@ -252,6 +254,6 @@ def layer_norm(
     """`golden.layers.layer_norm`, in one pass over rows, which threads divide."""
     at_least("eps", eps, 0)
     rows = _rows(x)
-    y = np.empty_like(rows)
+    y = output(rows.shape, x.dtype)
     norms.layer(y, rows, _ones(weight, x), _zeros(bias, x), eps)
     return y.reshape(x.shape)

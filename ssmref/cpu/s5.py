@@ -8,12 +8,15 @@ from ._arguments import (
     checked,
     flat_tokens,
     fresh,
+    next_state,
+    optional,
     parts,
     planes,
     ready,
     rows_of,
 )
-from ._discretize import discrete
+from ._discretize import discrete, holds
+from ._s5_step import Call, step
 from ._types import Complex, Integer, Real
 
 Inputs = Real[np.ndarray, "batch length inputs"]
@@ -94,18 +97,14 @@ def s5_step(
     slots: Integer[np.ndarray, " batch"] | None = None,
 ) -> tuple[Real[np.ndarray, "batch outputs"], SlotState]:
     """`golden.s5.s5_step`: B and C are read once, row by row, for all of the batch."""
-    A_bar, scale = discrete(A, dt, method)
+    hold = holds(method)
     _check_skip(D, u.shape[1], len(C))
-    rows = rows_of(slots, len(u))
-    y, new = kernels.step(
-        *(ready(u), parts(B), _pairs(A_bar), _pairs(scale), parts(C)),
-        *(2 if conj_sym else 1, parts(state), rows),
+    new, y = next_state(state, slots), np.empty((len(u), len(C)), u.dtype)
+    step(
+        Call(
+            *(ready(u), ready(dt), parts(A), parts(B), parts(C), optional(D, u)),
+            *(parts(state), parts(new), rows_of(slots, len(u)), hold),
+            *(2 if conj_sym else 1, y),
+        )
     )
-    if D is not None:
-        y += np.where(rows[:, None] >= 0, D * u, 0)
-    return y, new.view(A.dtype)
-
-
-def _pairs(x: np.ndarray) -> np.ndarray:
-    """Return (state, 2): real and imaginary part of each."""
-    return parts(x).reshape(-1, 2)
+    return y, new

@@ -26,6 +26,10 @@ def prepared(rng, dtype, *, tokens=23, channels=37, width=4, bounds=None):
     return x, taps, bias, True, states, bounds
 
 
+def _stretch(y, args, first, last):
+    kernels._stretch(y, *args[:4], False, *args[4:], first, last)
+
+
 @njit
 def _linear_tile(y, x, taps, bias, t, width, channels):
     kernels._linear_tile(y, x, taps, bias, t, width, channels)
@@ -79,11 +83,11 @@ def test_time_may_be_split_anywhere(dtype):
     bounds = [0, 2, 2, 15, 16, 23]
     args = prepared(rng, dtype, bounds=bounds)
     whole = np.empty_like(args[0])
-    kernels._stretch(whole, *args, 0, 23)
+    _stretch(whole, args, 0, 23)
     for cuts in ([0, 1, 23], [0, 2, 4, 17, 23], list(range(24)), [0, 5, 5, 16, 23]):
         parts = np.full_like(whole, np.nan)
         for first, last in pairwise(cuts):
-            kernels._stretch(parts, *args, first, last)
+            _stretch(parts, args, first, last)
         np.testing.assert_array_equal(parts, whole)
 
 
@@ -93,7 +97,7 @@ def test_threads_change_nothing(threads, monkeypatch, use_threads):
     monkeypatch.setattr(kernels, "BLOCK", 64)
     args = prepared(np.random.default_rng(5), np.float32, bounds=[0, 11, 11, 23])
     whole, divided = np.empty_like(args[0]), np.empty_like(args[0])
-    kernels._stretch(whole, *args, 0, 23)
+    _stretch(whole, args, 0, 23)
     use_threads(threads)
     for _ in range(2):
         divided.fill(np.nan)

@@ -15,6 +15,7 @@ from support.s4_inputs import complex_normal
 from support.s5_inputs import s5_inputs
 
 from ssmref.cpu import _s5_kernels as kernels
+from ssmref.cpu import _s5_step
 from ssmref.cpu.s5 import s5, s5_step
 from ssmref.golden import s5 as golden
 
@@ -102,6 +103,22 @@ def test_step_is_a_sequence_of_one_token(conj_sym, dtype):
     found, new = s5_step(**token, conj_sym=conj_sym)
     close(found, y[:, 0], LIMITS[dtype])
     close(new, state, LIMITS[dtype])
+
+
+# Around tiles of rows, blocks of states and blocks of outputs.
+@pytest.mark.parametrize("sizes", [(1, 3, 17, 9), (5, 2, 33, 17), (16, 17, 5, 8)])
+@pytest.mark.usefixtures("no_serial_paths")
+def test_threads_may_divide_rows_or_states_of_a_step(sizes, monkeypatch):
+    rows, inputs_, outputs, state = sizes
+    call = inputs(1, inputs=inputs_, outputs=outputs, state=state, batch=rows)
+    start = call.pop("initial_state")
+    slots = np.arange(rows)[::-1].copy()
+    slots[1::4] = -1
+    token = {**call, "u": call["u"][:, 0], "state": start, "slots": slots}
+    expected = golden.s5_step(**token)
+    for least in (1 << 20, 0):
+        monkeypatch.setattr(_s5_step, "ROWS", least)
+        agree(s5_step(**token), expected)
 
 
 def test_padding_of_a_step_does_not_meet_its_input():
