@@ -172,7 +172,7 @@ def _stretches(y, x, taps, bias, activate, streaming, states, bounds, tokens):
 
 def convolve(y, x, taps, bias, activate, states, bounds):
     """Write y; `states` holds what came before each sequence, oldest first."""
-    options = taps, bias, activate, streams(y), states, bounds
+    options = taps, bias, activate, streams(y, y.shape[1]), states, bounds
     if few(y.size):
         _stretch(y, x, *options, 0, len(y))
     else:

@@ -13,10 +13,10 @@ import numpy as np
 from . import _mamba1_shared as shared
 from . import _mamba1_wide as wide
 from ._mamba1_blocks import Plan
+from ._streaming import streams
 from .toolkit.elementary import cos, exp, sin
 from .toolkit.items import APART, for_each
 from .toolkit.kernels import kernel, lane_count
-from .toolkit.memory import LINE
 from .toolkit.threads import few, segments, threads
 
 # Tokens per tile: with three buffers of so many vectors, states and rates a block fills
@@ -46,7 +46,8 @@ def scan(inputs, options, bounds, state, y):
     """
     vectors = -(-y.size // lane_count(y.dtype)) * state.shape[2] * state.shape[3]
     workers = 1 if few(UPDATE * vectors) else threads()
-    options = options | {"streaming": _streams(y, len(inputs.A))}
+    streaming = int(streams(y, len(inputs.A), STREAMED))
+    options = options | {"streaming": streaming}
     plan, count = _divide(inputs, options, bounds, workers)
     with np.errstate(all="ignore"):
         if count == 1:
@@ -54,15 +55,6 @@ def scan(inputs, options, bounds, state, y):
             _run(workers, inputs, plan, *pieces, state, np.empty((len(state), 0)), y)
         else:
             _scan_split(workers, inputs, plan, _stretches(bounds, count), state, y)
-
-
-def _streams(y, channels):
-    """Return 1 where outputs are better written past the caches, else 0.
-
-    They are more than stay there, and a vector is a line: it need not be read first.
-    """
-    lines = y.ctypes.data | channels * y.itemsize | lane_count(y.dtype) * y.itemsize
-    return int(y.nbytes >= STREAMED and lines % LINE == 0)
 
 
 def _divide(inputs, options, bounds, workers):

@@ -2,7 +2,8 @@
 
 from ._mamba1_blocks import add_steps, block_of, buffers, enter, items_of, leave
 from ._mamba1_decay import MODERATE
-from ._mamba1_tiles import advance, begin, end, settle
+from ._mamba1_tiles import advance, begin, end
+from ._streaming import settle
 from .toolkit.items import Item, next_item
 from .toolkit.kernels import kernel
 from .toolkit.memory import LINE

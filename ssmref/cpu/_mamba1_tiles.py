@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 
 from ._mamba1_decay import decay_of
+from ._streaming import stream
 from .toolkit.elementary import exp2_of, magnitude_of, silu_of, softplus_of
-from .toolkit.kernels import INT32, INT64, Lanes, Value, lane_count, micro_kernel
-from .toolkit.memory import LINE
+from .toolkit.kernels import INT64, Lanes, lane_count, micro_kernel
 
 # So many states are advanced in one pass over the tokens of a tile: they and their
 # rates fill half of the registers, and share the loads and stores of dt, dt u and y.
@@ -133,7 +133,7 @@ def end(lanes, out, at, stride, tokens, y, channels, z, gated, streaming):
         lanes.store(value, out, now, mask)
 
     def past_caches(value, now):
-        _stream(lanes, value, out, now)
+        stream(lanes, value, out, now)
 
     past, some = builder.mul(tokens, streaming), builder.mul(tokens, gated)
     both = builder.mul(past, gated)
@@ -151,24 +151,6 @@ def end(lanes, out, at, stride, tokens, y, channels, z, gated, streaming):
             return [builder.add(now, stride), builder.add(place, INT64(lanes.count))]
 
         lanes.loop(count, [at, INT64(0)], body)
-
-
-def _stream(lanes: Lanes, value: Value, array: Any, at: Any) -> None:
-    """Store a vector that is a line of the caches without reading the line first."""
-    builder = lanes.builder
-    place = builder.bitcast(builder.gep(array, [at]), lanes.type.as_pointer())
-    store = builder.store(value.ir, place, align=LINE)
-    store.set_metadata("nontemporal", builder.module.add_metadata([INT32(1)]))
-
-
-def _plain_settle(out):
-    """Let all that was streamed arrive before anything else is written."""
-
-
-@micro_kernel(_plain_settle)
-def settle(lanes, _out):
-    """Emit `_plain_settle`: others may read as soon as they hear of it."""
-    lanes.builder.fence("seq_cst")
 
 
 def _plain_add_up(total, dt, tokens):

@@ -10,11 +10,13 @@ from .toolkit.memory import LINE
 STREAMED = 1 << 25
 
 
-def streams(y):
-    """Return whether rows are better written past the caches: whole lines of them."""
-    row = y.strides[0] if y.ndim > 1 else 0
-    lines = y.ctypes.data | row | lane_count(y.dtype) * y.itemsize
-    return bool(y.nbytes >= STREAMED and lines % LINE == 0)
+def streams(y, row, least=None):
+    """Return whether rows of `row` numbers are better written past the caches.
+
+    From `least` bytes on (`STREAMED`), where rows and vectors are whole lines.
+    """
+    lines = y.ctypes.data | row * y.itemsize | lane_count(y.dtype) * y.itemsize
+    return bool(y.nbytes >= (least or STREAMED) and lines % LINE == 0)
 
 
 def stream(lanes, value, array, at):
@@ -31,5 +33,5 @@ def _plain_settle(out):
 
 @micro_kernel(_plain_settle)
 def settle(lanes, _out):
-    """Others may read as soon as they hear of it."""
+    """Emit `_plain_settle`: others may read as soon as they hear of it."""
     lanes.builder.fence("seq_cst")

@@ -25,12 +25,13 @@ def small(monkeypatch):
 
 def test_only_large_results_of_whole_lines_are_streamed(monkeypatch):
     aside, y = outputs(np.float32)
-    assert not _streaming.streams(y)
+    assert not _streaming.streams(y, CHANNELS)
+    assert _streaming.streams(y, CHANNELS, y.nbytes)
     monkeypatch.setattr(_streaming, "STREAMED", y.nbytes)
-    assert _streaming.streams(y)
-    assert not _streaming.streams(aside)
-    assert not _streaming.streams(y[:-1])
-    assert not _streaming.streams(aligned_empty((ROWS * 6, 8), np.float32))
+    assert _streaming.streams(y, CHANNELS)
+    assert not _streaming.streams(aside, CHANNELS)
+    assert not _streaming.streams(y[:-1], CHANNELS)
+    assert not _streaming.streams(aligned_empty((ROWS * 6, 8), np.float32), 8)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
