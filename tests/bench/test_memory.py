@@ -66,19 +66,22 @@ def test_arrays_of_compiled_kernels_are_seen(parallel):
     kernel(8, out)
     _, found = measured_call(lambda: kernel(MEBI, out))
     assert found["traced"] >= 8 * MEBI
-    # In a parallel loop Numba makes two arrays of `np.ones`, for each of the two i.
-    assert found["traced"] <= 4 * 8 * MEBI + 10_000
+    # Numba takes the allocation out of a parallel loop: each thread has an array.
+    most = max(2, numba.get_num_threads()) if parallel else 2
+    assert found["traced"] <= most * 8 * MEBI + 10_000
     assert out.tolist() == [MEBI, MEBI]
 
 
 def test_memory_that_a_package_keeps_for_its_next_result_counts_again():
-    outputs = pytest.importorskip("ssmref.cpu._outputs", reason="needs numba")
+    pytest.importorskip("numba", reason="ssmref.cpu needs numba")
+    from ssmref.cpu._outputs import output
 
     def call():
-        result = outputs.output((2 * MEBI,), np.uint8)
+        result = output((2 * MEBI,), np.uint8)
         result[:] = 1
         return result
 
+    call()  # compiles
     for _ in range(3):  # dropped each time
         assert 2 * MEBI <= measured_call(call)[1]["traced"] < 2.1 * MEBI
         call()
