@@ -9,6 +9,7 @@ stream. It ends when its orders end: also when the process that gives them dies.
   verify a result at full size, warm up; an order may have what another process found
   at "small" sizes and on the "core" cases;
 - ``{"do": "go"}``: one sample of what was prepared;
+- ``{"do": "gauge", ...}``, then ``{"do": "speeds"}``: one sample of each rate;
 - ``{"do": "memory", "task": ..., "call": true}``: verify, and measure one call.
 """
 
@@ -28,9 +29,10 @@ import numpy as np
 
 from .contender import Contender, UnavailableError
 from .field import Absent
-from .measure import SETTLE_BELOW, timed, warm_up
+from .measure import in_turn, settled, warm_up
 from .peaks import measured_call
-from .run import ABSENT, NOTHING, WRONG, in_turn, raised
+from .probes import Probes, wait_until_idle
+from .run import ABSENT, NOTHING, WRONG, raised
 from .task import Task, restore
 from .threads import limited
 from .verification import Check
@@ -65,6 +67,7 @@ class Server:
         self.working = False
         self.check = NOTHING
         self.found: dict[str, dict[str, Any]] = {}
+        self.probes: Probes | None = None
 
     def answer(self, order: Order) -> Answer:
         """Do what the order says."""
@@ -121,17 +124,32 @@ class Server:
         }
 
     def do_go(self, _: Order) -> Answer:
-        """Return the seconds of one sample, after a call that settles short ones."""
+        """Return the seconds of one sample; what it has begun has ended then."""
         call = self.call
         if call is None:
             raise ValueError("nothing was prepared")
         try:
-            if self.latest < SETTLE_BELOW:
-                call()
-            self.latest = timed(call, time.perf_counter)
+            self.latest = settled(call, self.latest)
         except Exception as error:  # a stranger's code may raise anything
             raise DroppedError(WRONG, raised(error)) from error
+        wait_until_idle()
         return {"seconds": self.latest / self.copies}
+
+    def do_gauge(self, order: Order) -> Answer:
+        """Get ready to measure rates; the answer has the names of them."""
+        if self.probes is None:
+            self._limit(order["threads"])
+            dtype = np.dtype(order["dtype"])
+            self.probes = Probes(order["threads"], dtype, order["cache_bytes"])
+        sizes, products = (order["size"], order["copies"]), order["products"]
+        return {"kinds": self.probes.prepare(*sizes, products=products)}
+
+    def do_speeds(self, _: Order) -> Answer:
+        """Return one sample of each rate."""
+        assert self.probes is not None
+        found = self.probes.speeds()
+        wait_until_idle()
+        return {"speeds": found}
 
     def do_memory(self, order: Order) -> Answer:
         """Return the peaks of one call, or what there is without the call."""

@@ -15,9 +15,10 @@ _MOST_WARM_UP = 20
 WARM_UP_SECONDS = 2.0
 # Beyond this distance between quartiles, by the median, a figure is called unstable.
 UNSTABLE = 0.1
-# What takes less than this is called once before its sample: whoever ran last has left
-# other arrays in the caches, and threads asleep.
-SETTLE_BELOW = 0.2
+# What takes less than this is called before its sample, once at least and for so long:
+# whoever ran last has left other arrays in the caches, and after 100 ms of sleep the
+# triad was a fifth slower for 25 ms (4 CPUs of a virtual machine).
+SETTLE_BELOW, SETTLE_SECONDS = 0.2, 0.03
 # What all samples of one callable may take; there are always a few.
 BUDGET_SECONDS = 30.0
 FEWEST = 3
@@ -78,6 +79,18 @@ def warm_up(
     return tuple(times)
 
 
+def in_turn(calls: list[Call]) -> Call:
+    """Return one call that makes all of them, so that each finds cold inputs."""
+    if len(calls) == 1:
+        return calls[0]
+
+    def every() -> None:
+        for call in calls:
+            call()
+
+    return every
+
+
 def order(names: list[str], number: int) -> list[str]:
     """Return the names in the order of this round: shuffled, the same in every run."""
     return random.Random(number).sample(names, len(names))
@@ -90,6 +103,22 @@ def timed(call: Call, clock: Clock) -> float:
     seconds = clock() - start
     del result  # results are freed outside of the sample
     return seconds
+
+
+def settled(
+    call: Call,
+    latest: float,
+    *,
+    seconds: float = SETTLE_SECONDS,
+    clock: Clock = time.perf_counter,
+) -> float:
+    """Return the seconds of a call that took `latest` seconds before, after others."""
+    end = clock() + seconds
+    while latest < SETTLE_BELOW:
+        latest = timed(call, clock)
+        if clock() >= end:
+            break
+    return timed(call, clock)
 
 
 def _close(times: list[float]) -> bool:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from importlib import metadata
 from typing import Any
@@ -12,7 +12,7 @@ import numpy as np
 
 from . import environment
 from .budget import Took
-from .limits import Limit, limit
+from .limits import Limit, usual_limit
 from .measure import Samples
 from .rates import Rates
 from .report import is_other
@@ -91,7 +91,7 @@ def version(implementation: str) -> str:
 class Finding:
     """What was found at a point: figures, or why there are none.
 
-    `peaks` are bytes: traced, resident, gpu_pool.
+    `peaks` are bytes: traced, resident, gpu_pool. `rates` are those of the same rounds.
     """
 
     point: Point
@@ -104,6 +104,7 @@ class Finding:
     peaks: Mapping[str, int | None] | None = None
     took: Took | None = None
     pinned: Mapping[str, Any] | None = None
+    rates: Rates = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -118,11 +119,13 @@ class Setting:
     def measurement(self, found: Finding) -> Measurement:
         """Return what tables show of a finding of times."""
         task = found.point.task
-        best = limit(task.cost, self.rates, self.dtype) if task.cost else Limit({})
+        best = Limit({})
+        if task.cost:
+            best = usual_limit(task.cost, self.rates, found.rates, self.dtype)
         return Measurement(
             *(task, str(self.dtype), self.threads, found.point.implementation),
             *(found.status, best, found.reason, found.note or found.point.note),
-            *(found.copies, found.check, found.samples, self.suite),
+            *(found.copies, found.check, found.samples, self.suite, found.rates),
         )
 
     def record(self, found: Finding, environment_id: str) -> dict[str, Any]:

@@ -9,7 +9,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from .run import CRASHED, TIMED_OUT
@@ -46,8 +47,9 @@ class Child:
         threads: int,
         on_step: Callable[[str], object] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
+        variables: Mapping[str, str] = MappingProxyType({}),
     ):
-        """Start it."""
+        """Start it, with these variables in its environment."""
         self.on_step, self.clock, self.spent = on_step, clock, 0.0
         self.started: float | None = None
         self.errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the child
@@ -56,7 +58,7 @@ class Child:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.errors,
-            env=_environment(threads),
+            env={**_environment(threads), **variables},
             text=True,
             encoding="utf-8",
         )

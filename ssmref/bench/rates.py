@@ -10,7 +10,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
@@ -20,6 +20,7 @@ import numpy as np
 
 from .contender import UnavailableError
 from .environment import last_cache_bytes
+from .measure import in_turn
 from .yardsticks.compile import library
 from .yardsticks.scan import empty_aligned
 
@@ -55,6 +56,23 @@ class Rate:
 Rates = dict[str, Rate]
 
 
+@dataclass(frozen=True)
+class Probe:
+    """A call that does so much `work` of a kind: its time tells a rate."""
+
+    name: str
+    unit: str
+    method: str
+    work: float
+    call: Callable[[], object]
+
+    def rate(self, repeats: int) -> Rate:
+        """Return the rate of so many calls, after one that warms up."""
+        self.call()
+        speeds = (self.work / _seconds(self.call) for _ in range(repeats))
+        return Rate(self.name, self.unit, self.method, tuple(speeds))
+
+
 def measure(
     threads: int,
     *,
@@ -72,20 +90,11 @@ def measure(
     yield from _triads(threads, repeats, size)
     for dtype in map(np.dtype, dtypes):
         yield _gemm(dtype, repeats, gemm_sizes)
-        yield from _multiply_adds(dtype, threads, repeats, seconds)
+        for probe in multiply_adds(dtype, threads, seconds=seconds):
+            yield probe.rate(repeats)
     yield _exp_numpy(threads, repeats, seconds)
     yield from _exp_c(threads, repeats, seconds)
     yield from _exp_own(threads, repeats, seconds)
-
-
-def _rate(
-    name: str, unit: str, method: str, work: float, call: Callable, repeats: int
-) -> Rate:
-    """Time a call that does so much work, after one call that warms up."""
-    call()
-    return Rate(
-        name, unit, method, tuple(work / _seconds(call) for _ in range(repeats))
-    )
 
 
 def _seconds(call: Callable[[], object]) -> float:
@@ -104,27 +113,57 @@ def _long_enough(call: Callable[[int], object], seconds: float) -> int:
 
 def _triads(threads: int, repeats: int, size: int) -> Iterator[Rate]:
     """Yield the bandwidth with plain stores, and past the caches where C can."""
-    count = max(size // 4 // 16, 1) * 16
-    a, b, c = (empty_aligned((count,)) for _ in range(3))
-    for array in (a, b, c):
-        array.fill(1)
-    name, unit, work = "triad", "B/s", 3 * 4 * count
+    yield triad("triad", size, threads).rate(repeats)
     try:
-        program = library("rates.c")
+        program = library("rates.c").triad_streaming
     except UnavailableError:
-        call = _numpy_triad(a, b, c, threads)
-        yield _rate(name, unit, "NumPy, block by block", work, call, repeats)
         return
-    triad, streaming = program.triad, program.triad_streaming
+    count, (a, b, c) = _vectors(size, 3)
+    call = partial(program, *_arguments(a, b, c, threads))
+    if call():
+        method = "C, stores past the caches"
+        yield Probe("triad_streaming", "B/s", method, 12 * count, call).rate(repeats)
+
+
+def triad(name: str, size: int, threads: int, copies: int = 1) -> Probe:
+    """Return a triad of arrays of so many bytes, with plain stores.
+
+    `copies` of what is read take turns within a call, and all are written to the same
+    memory: so do the inputs of a step, and its results, which are dropped.
+    """
+    count, (a, *read) = _vectors(size, 1 + 2 * copies)
+    pairs = zip(read[::2], read[1::2], strict=True)
+    try:
+        program = library("rates.c").triad
+    except UnavailableError:
+        pool, method = ThreadPoolExecutor(threads), "NumPy, block by block"
+        calls = [_numpy_triad(a, b, c, threads, pool) for b, c in pairs]
+    else:
+        method = "C"
+        calls = [partial(program, *_arguments(a, b, c, threads)) for b, c in pairs]
+    return Probe(name, "B/s", method, 12 * count * copies, in_turn(calls))
+
+
+def _vectors(size: int, number: int) -> tuple[int, list[np.ndarray]]:
+    """Return arrays of about so many bytes that were written, and their length."""
+    count = max(size // 4 // 16, 1) * 16
+    made = [empty_aligned((count,)) for _ in range(number)]
+    for array in made:
+        array.fill(1)
+    return count, made
+
+
+def _arguments(
+    a: np.ndarray, b: np.ndarray, c: np.ndarray, threads: int
+) -> tuple[Any, ...]:
+    """Return what the triads in C take."""
     pointers = [array.ctypes.data_as(ctypes.c_void_p) for array in (a, b, c)]
-    arguments = (*pointers, ctypes.c_float(0.5), ctypes.c_long(count), threads)
-    yield _rate(name, unit, "C", work, partial(triad, *arguments), repeats)
-    if streaming(*arguments):
-        method, call = "C, stores past the caches", partial(streaming, *arguments)
-        yield _rate("triad_streaming", unit, method, work, call, repeats)
+    return (*pointers, ctypes.c_float(0.5), ctypes.c_long(a.size), threads)
 
 
-def _numpy_triad(a: np.ndarray, b: np.ndarray, c: np.ndarray, threads: int) -> Callable:
+def _numpy_triad(
+    a: np.ndarray, b: np.ndarray, c: np.ndarray, threads: int, pool: Executor
+) -> Callable[[], object]:
     """Return a triad on threads of Python: NumPy lets go of the interpreter."""
     parts = [
         range(start, stop, _BLOCK)
@@ -140,7 +179,7 @@ def _numpy_triad(a: np.ndarray, b: np.ndarray, c: np.ndarray, threads: int) -> C
             np.multiply(c[own], np.float32(0.5), out=scaled)
             np.add(b[own], scaled, out=a[own])
 
-    return _on_threads(part, threads)
+    return lambda: list(pool.map(part, range(threads)))
 
 
 def _bounds(count: int, threads: int) -> tuple[list[int], list[int]]:
@@ -148,29 +187,27 @@ def _bounds(count: int, threads: int) -> tuple[list[int], list[int]]:
     return edges[:-1], edges[1:]
 
 
-def _on_threads(part: Callable[[int], None], threads: int) -> Callable[[], object]:
-    pool = ThreadPoolExecutor(threads)
-    return lambda: list(pool.map(part, range(threads)))
-
-
 def _gemm(dtype: np.dtype, repeats: int, sizes: tuple[int, ...]) -> Rate:
     """Return the rate of square products, at the size where it is best."""
-    found = []
-    for n in sizes:
-        a, b = np.ones((n, n), dtype), np.ones((n, n), dtype)
-        out = np.empty((n, n), dtype)
-        call = partial(np.matmul, a, b, out)
-        method = f"numpy.matmul, {n} x {n}"
-        found.append(
-            _rate(f"gemm_{dtype}", "FLOP/s", method, 2.0 * n**3, call, repeats)
-        )
+    found = (product(dtype, n).rate(repeats) for n in sizes)
     return max(found, key=lambda rate: rate.best)
 
 
-def _multiply_adds(
-    dtype: np.dtype, threads: int, repeats: int, seconds: float
-) -> Iterator[Rate]:
-    """Yield the rate of independent multiply-adds in registers, two operations each."""
+def product(dtype: np.dtype, n: int) -> Probe:
+    """Return a product of square matrices by NumPy's library."""
+    a, b = np.ones((n, n), dtype), np.ones((n, n), dtype)
+    call = partial(np.matmul, a, b, np.empty((n, n), dtype))
+    method = f"numpy.matmul, {n} x {n}"
+    return Probe(f"gemm_{dtype}", "FLOP/s", method, 2.0 * n**3, call)
+
+
+def multiply_adds(
+    dtype: np.dtype, threads: int, *, loops: int = 0, seconds: float = 0.0
+) -> Iterator[Probe]:
+    """Yield independent multiply-adds in registers, two operations each.
+
+    They take so many loops, of 8 or 16 cycles, or so many seconds.
+    """
     try:
         function = getattr(library("rates.c"), f"multiply_adds_{dtype}")
     except UnavailableError:
@@ -182,10 +219,10 @@ def _multiply_adds(
     def call(loops: int) -> float:
         return function(loops, threads, escape.ctypes.data)
 
-    loops = _long_enough(call, seconds)
+    loops = loops or _long_enough(call, seconds)
     work = threads * call(loops)
     name, method = f"fma_{dtype}", "C, 16 sums in registers"
-    yield _rate(name, "FLOP/s", method, work, partial(call, loops), repeats)
+    yield Probe(name, "FLOP/s", method, work, partial(call, loops))
 
 
 def _exp_numpy(threads: int, repeats: int, seconds: float) -> Rate:
@@ -201,7 +238,7 @@ def _exp_numpy(threads: int, repeats: int, seconds: float) -> Rate:
 
     loops = _long_enough(call, seconds)
     work, method = float(threads * loops * x.size), "numpy.exp, float32"
-    return _rate("exp_numpy", "1/s", method, work, partial(call, loops), repeats)
+    return Probe("exp_numpy", "1/s", method, work, partial(call, loops)).rate(repeats)
 
 
 def _run(part: Callable[[int], None], threads: int) -> object:
@@ -224,7 +261,7 @@ def _exp_c(threads: int, repeats: int, seconds: float) -> Iterator[Rate]:
 
     loops = _long_enough(call, seconds)
     work, method = float(threads * loops * x.size), "C, degree 5, float32"
-    yield _rate("exp_c", "1/s", method, work, partial(call, loops), repeats)
+    yield Probe("exp_c", "1/s", method, work, partial(call, loops)).rate(repeats)
 
 
 def _exp_own(threads: int, repeats: int, seconds: float) -> Iterator[Rate]:
@@ -241,7 +278,7 @@ def _exp_own(threads: int, repeats: int, seconds: float) -> Iterator[Rate]:
 
     loops = _long_enough(call, seconds)
     work, method = float(threads * loops * x.size), "ssmref.cpu, float32"
-    yield _rate("exp_cpu", "1/s", method, work, partial(call, loops), repeats)
+    yield Probe("exp_cpu", "1/s", method, work, partial(call, loops)).rate(repeats)
 
 
 def _own_kernel() -> Any:

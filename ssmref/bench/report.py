@@ -7,14 +7,20 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from .rates import Rates
+from .measure import Samples
+from .rates import Rate, Rates
 from .run import MEASURED, Measurement
 
-HEADINGS = ("median\nms", "quartiles\nms", "x peer", "x C", "% of\nlimit", "verdict")
+HEADINGS = (
+    *("median\nms", "quartiles\nms", "x peer", "x C"),
+    *("% of\nlimit", "% of\ntriad", "verdict"),
+)
 YARDSTICK = "yardstick:c"
 EXPLANATION = (
     "x peer, x C: time by that of the fastest peer, of yardstick:c; "
     "% of limit: the least time by the measured rates, by the time; "
+    "% of triad: the time of a triad of as many bytes, by the time; "
+    "both in the same rounds; "
     "verdict: pass, with the worst ratio of error to rounding, at most 30"
 )
 
@@ -59,9 +65,14 @@ def cells(m: Measurement, found: Sequence[Measurement]) -> tuple[str, ...]:
         f"{milliseconds(low)}-{milliseconds(high)}",
         _ratio(m, best_peer(found)),
         _ratio(m, yardstick(found)),
-        f"{100 * m.limit.seconds / m.samples.median:.0f}" if m.limit.parts else "-",
+        _percent(m.share),
+        _percent(m.share_of_triad),
         verdict,
     )
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.0f}"
 
 
 def _ratio(m: Measurement, other: Measurement | None) -> str:
@@ -78,29 +89,50 @@ def milliseconds(seconds: float) -> str:
 
 def notes(found: Iterable[Measurement]) -> Iterator[str]:
     """Say why there is no time, or why one is to be read with care."""
+    found = list(found)
+    if words := rates_in_rounds(found):
+        yield words
     for m in found:
         if m.reason:
             yield f"{m.implementation}: {m.status}: {m.reason}"
         if m.samples and m.samples.note:
             yield f"{m.implementation}: {m.samples.note}"
-        if m.samples and m.samples.median < m.limit.seconds:
+        if (m.share or 0.0) > 1.0:
+            slower = "" if m.rates else "the machine was slower before, "
             yield (
-                f"{m.implementation}: faster than the limit: the machine was slower "
-                "while its rates were measured, the data stayed in caches, or stores "
-                "went past them"
+                f"{m.implementation}: faster than the limit: {slower}the data stayed "
+                "in caches, or stores went past them"
             )
 
 
+def rates_in_rounds(found: Iterable[Measurement]) -> str:
+    """Say what the machine could do in the rounds of these, nothing if unknown."""
+    rates = next((m.rates for m in found if m.rates), {})
+    parts = (f"{rate.name} {_with_quartiles(rate)}" for rate in rates.values())
+    return f"rates in these rounds: {', '.join(parts)}" if rates else ""
+
+
+def _with_quartiles(rate: Rate) -> str:
+    low, high = (f"{speed / 1e9:.3g}" for speed in Samples(rate.samples).quartiles)
+    return f"{rate.median / 1e9:.3g} ({low}-{high}) G{rate.unit}"
+
+
 def table(found: Sequence[Measurement]) -> Table:
-    """Return the table of one workload for a terminal."""
+    """Return the table of one workload for a terminal.
+
+    Columns in which nobody has a figure are left out.
+    """
     made = _table(Text(title(found)))
     made.add_column("implementation", no_wrap=True)
-    for heading in HEADINGS:
-        made.add_column(heading, justify="right", no_wrap=True)
-    for m in in_order(found):
+    ordered = in_order(found)
+    columns = [*zip(*(cells(m, found) for m in ordered), strict=True)]
+    shown = [i for i, column in enumerate(columns) if {*column} != {"-"}]
+    for i in shown:
+        made.add_column(HEADINGS[i], justify="right", no_wrap=True)
+    for m, *row in zip(ordered, *(columns[i] for i in shown), strict=True):
         style = None if m.status == MEASURED else "yellow"
         style = "red" if m.status == "wrong" else style
-        made.add_row(m.implementation, *cells(m, found), style=style)
+        made.add_row(m.implementation, *row, style=style)
     return made
 
 

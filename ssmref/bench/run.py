@@ -1,14 +1,14 @@
 """What is found of a contender at a workload, and how it is recorded."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 
 from ..conformance.verdict import LIMIT
 from . import environment
-from .limits import Limit
+from .limits import Limit, share, share_of_triad
 from .measure import Samples
 from .rates import Rates
 from .task import Named
@@ -37,6 +37,32 @@ class Measurement:
     check: Check | None = None
     samples: Samples | None = None
     suite: str = "ops"
+    rates: Rates = field(default_factory=dict)
+
+    @property
+    def share(self) -> float | None:
+        """Which part of the limit is reached; in the same rounds, if those have rates.
+
+        None without a time or a limit.
+        """
+        if not self.samples or not self.limit.parts:
+            return None
+        return self._in_rounds(share) or self.limit.seconds / self.samples.median
+
+    @property
+    def share_of_triad(self) -> float | None:
+        """The time of a triad of as many bytes, in the same rounds, by that of a call.
+
+        None where memory is not what sets the limit.
+        """
+        known = self.samples and self.limit.binding == "memory"
+        return self._in_rounds(share_of_triad) if known else None
+
+    def _in_rounds(self, part: Callable[..., float | None]) -> float | None:
+        cost, samples = self.workload.cost, self.samples
+        if cost is None or samples is None:
+            return None
+        return part(cost, samples.seconds, self.rates, np.dtype(self.dtype))
 
 
 @dataclass(frozen=True)
@@ -55,18 +81,6 @@ class Settings:
 def raised(error: Exception) -> str:
     """Say what was raised."""
     return f"raised {type(error).__name__}: {error}"
-
-
-def in_turn(calls: list[Callable[[], Any]]) -> Callable[[], object]:
-    """Return one call that makes all of them, so that each finds cold inputs."""
-    if len(calls) == 1:
-        return calls[0]
-
-    def every() -> None:
-        for call in calls:
-            call()
-
-    return every
 
 
 def record(found: Measurement, environment_id: str) -> dict[str, Any]:
@@ -90,6 +104,10 @@ def record(found: Measurement, environment_id: str) -> dict[str, Any]:
         "verdict": verdict(found.check),
         "cost": workload.cost and asdict(workload.cost),
         "limit": found.limit.parts,
+        "rates": [
+            asdict(rate) | {"samples": list(rate.samples)}
+            for rate in found.rates.values()
+        ],
     }
 
 

@@ -2,16 +2,18 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
 
 from .book import Book
 from .budget import Budget, Took
 from .child import decoded
-from .measure import BUDGET_SECONDS, FEWEST, WARM_UP_SECONDS, Samples, order
+from .measure import WARM_UP_SECONDS
 from .points import MEMORY, TIMES, Finding, Point, Setting, is_traced
+from .probes import Gauge
 from .process import Child, ChildError
+from .rounds import Racer, ended, take_turns
 from .run import ABSENT, MEASURED, OOM, SKIPPED, TIMED_OUT
 from .task import Task, describe
 
@@ -19,8 +21,6 @@ from .task import Task, describe
 _SHARE_OF_MEMORY = 0.8
 # What a process holds before it has inputs: Python, NumPy and what it compiles with.
 PROCESS_BYTES = 300_000_000
-# A sample that was expected to take no longer than this is never cut short.
-_GRACE_SECONDS = 1.0
 JUDGED_ONCE = ("small", "core")
 _DIED = "its process ended while it was looked for"
 
@@ -46,25 +46,6 @@ class Limits:
     warm_up: float = WARM_UP_SECONDS
 
 
-@dataclass
-class Racer:
-    """A contender in a child of its own, on the way to its samples."""
-
-    point: Point
-    child: Child
-    limit: float
-    answer: dict[str, Any]
-    took: Took
-    samples: list[float] = field(default_factory=list)
-    left: bool = False
-
-    @property
-    def call(self) -> float:
-        """The seconds that a sample is expected to take, with its settling call."""
-        latest = (self.samples or self.answer["warm_up"])[-1]
-        return 2 * latest * self.answer["copies"]
-
-
 class Sweep:
     """All points of a suite: found once each, short ones first."""
 
@@ -84,6 +65,7 @@ class Sweep:
         self.missing: list[str] = []
         # What no process has to judge again, by `_judged`.
         self.known: dict[tuple[str, ...], dict[str, Any]] = {}
+        self.gauge = Gauge(setting.threads, setting.dtype, limits.cache_bytes)
 
     def run(
         self, wanted: Iterable[tuple[Task, str]], names: Iterable[str]
@@ -99,11 +81,12 @@ class Sweep:
             for task, what in sorted(entries, key=lambda e: e[0].length)
         ]
         self.total = sum(map(len, groups))
-        for own in groups:
-            todo = [point for point in own if not self.book.is_done(point)]
-            self.done += len(own) - len(todo)
-            if todo:
-                yield list(self._group(todo))
+        with self.gauge:
+            for own in groups:
+                todo = [point for point in own if not self.book.is_done(point)]
+                self.done += len(own) - len(todo)
+                if todo:
+                    yield list(self._group(todo))
 
     def _resolved(
         self, tasks: Sequence[Task], names: Sequence[str]
@@ -228,7 +211,7 @@ class Sweep:
         try:
             answer = child.ask(order, limit)
         except ChildError as error:
-            return {}, _ended(point, error, child)
+            return {}, ended(point, error, child)
         if first:
             self.limits.budget.compiled(child.started or 0.0)
         own = {_judged(point, name): answer.get(name) for name in JUDGED_ONCE}
@@ -258,10 +241,24 @@ class Sweep:
                     racers.append(started)
                 else:
                     yield started
-            yield from self._rounds(racers)
+            self._prepare_gauge(racers)
+            yield from take_turns(racers, self.gauge, self.limits.rounds, self._turn)
             for racer in racers:
                 if not racer.left:
-                    yield _timed(racer)
+                    yield racer.finding(self.gauge.rates())
+
+    def _prepare_gauge(self, racers: list[Racer]) -> None:
+        """Measure rates in the rounds too, unless memory is needed for the ops."""
+        points = [racer.point for racer in racers]
+        held = sum(map(self._needed, points))
+        if points and held + self.gauge.needed(points[0].task) <= self._may_take():
+            self.gauge.prepare(points[0].task)
+        else:
+            self.gauge.rest()
+
+    def _turn(self, racer: Racer, words: str) -> None:
+        self._at(racer.point)
+        self._step(words)
 
     def _start(self, point: Point, stack: ExitStack, before: int) -> Racer | Finding:
         limit = self._limit(point, before)
@@ -278,20 +275,6 @@ class Sweep:
             child.close()
             return dropped
         return Racer(point, child, limit, answer, _took(child, answer))
-
-    def _rounds(self, racers: list[Racer]) -> Iterator[Finding]:
-        """Take samples in rounds, everybody once in each; yield who does not finish."""
-        by_name = {racer.point.implementation: racer for racer in racers}
-        for number in range(self.limits.rounds):
-            for name in order(list(by_name), number):
-                racer = by_name[name]
-                if racer.left or (number >= FEWEST and _is_over(racer)):
-                    continue
-                self._at(racer.point)
-                self._step(f"round {number + 1} of {self.limits.rounds}")
-                if failed := _sample(racer):
-                    racer.left = True
-                    yield failed
 
     def _memory(self, points: list[Point]) -> Iterator[Finding]:
         """Yield the peaks of one contender."""
@@ -352,46 +335,3 @@ def _point(task: Task, entry: dict[str, Any]) -> Point:
 def _took(child: Child, answer: dict[str, Any]) -> Took:
     """Return what a point took so far."""
     return Took(child.started or 0.0, answer["setup"], answer["calls"][-1])
-
-
-def _ended(point: Point, error: ChildError, child: Child) -> Finding:
-    """Return a finding of a child that has ended, after its time or by itself."""
-    took = None
-    if error.status == TIMED_OUT:
-        start = child.spent if child.started is None else child.started
-        took = Took(start, least=child.spent - start)
-    return Finding(point, error.status, str(error), took=took)
-
-
-def _is_over(racer: Racer) -> bool:
-    """Return whether a racer has used up its time, or as much as samples get."""
-    taken = racer.child.spent + racer.call > racer.limit
-    return taken or sum(racer.samples) * racer.answer["copies"] > BUDGET_SECONDS
-
-
-def _sample(racer: Racer) -> Finding | None:
-    """Take one sample; return a finding if that fails."""
-    point, child = racer.point, racer.child
-    left = max(racer.limit - child.spent, 2 * racer.call + _GRACE_SECONDS)
-    try:
-        answer = child.ask({"do": "go"}, left)
-    except ChildError as error:
-        if error.status == TIMED_OUT and len(racer.samples) >= FEWEST:
-            racer.limit = 0.0
-            return None
-        return _ended(point, error, child)
-    if "dropped" in answer:
-        return Finding(point, answer["dropped"], answer["reason"])
-    racer.samples.append(answer["seconds"])
-    return None
-
-
-def _timed(racer: Racer) -> Finding:
-    answer = racer.answer
-    return Finding(
-        *(racer.point, MEASURED, "", answer["note"], decoded(answer["check"])),
-        copies=answer["copies"],
-        samples=Samples(tuple(racer.samples), tuple(answer["warm_up"])),
-        took=racer.took,
-        pinned=answer["pinned"],
-    )

@@ -111,7 +111,7 @@ def ops(
     Nothing is timed that is not right: everybody is judged at small sizes and on a
     sample of the result that is timed, packages also on the core cases of the op.
     Rounds are interleaved. The limit is the least time that the op can take by rates
-    of this machine that are measured first.
+    of this machine that are measured in the same rounds.
 
     \b
     Exit status: 0 at least one time was measured and nobody was wrong, 1 otherwise,

@@ -13,6 +13,7 @@ from ..bench.suites import SUITES, Choice, Suite, parse_lengths
 from .bench_setup import begin, check_names, measured_rates, thread_count
 from .bench_shown import Shown
 from .choice import check_known
+from .options import INTERRUPTED
 
 if TYPE_CHECKING:
     from ..bench.book import Book
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 
 SHORT = {"cpu": "ssmref.cpu", "golden": "ssmref.golden", "gpu": "ssmref.gpu"}
 OUT = "bench_results"
-# The exit status of what is interrupted at the keyboard, as in a shell.
-STOPPED = 130
 
 
 @dataclass(frozen=True)
@@ -164,7 +163,7 @@ def run(suite: Suite, wishes: Wishes) -> None:
             "the same command goes on there",
             err=True,
         )
-        sys.exit(STOPPED)
+        sys.exit(INTERRUPTED)
     finally:
         shown.close()
     shown.end(sweep.total, sweep.missing)

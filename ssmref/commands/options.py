@@ -7,6 +7,9 @@ import click
 
 from .choice import DTYPES, LEVELS
 
+# The exit status of all commands, as a shell has it for a program that Ctrl-C ended.
+INTERRUPTED = 130
+
 ops = click.option(
     "--op",
     "ops",

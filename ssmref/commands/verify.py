@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from ..conformance.report.results import Results
     from ..conformance.verdict import Verdict
 
-# As a shell has it for a program that Ctrl-C ended.
-INTERRUPTED = 130
 # The ops of the stages of chunked algorithms are for those who look for a bug.
 STAGES = "stages."
 
@@ -133,7 +131,7 @@ def verify(
     show(Console(), results)
     _write(results, json_path, junit_path, html_path)
     cut_short = len(results.verdicts) < len(cases)
-    sys.exit(INTERRUPTED if cut_short else outcome(results).status)
+    sys.exit(options.INTERRUPTED if cut_short else outcome(results).status)
 
 
 def _check_writable(option: str, path: Path | None) -> None:

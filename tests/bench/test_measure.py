@@ -1,6 +1,6 @@
 import pytest
 
-from ssmref.bench.measure import Samples, order, warm_up
+from ssmref.bench.measure import Samples, order, settled, warm_up
 
 
 class Machine:
@@ -46,6 +46,23 @@ def test_warm_up_that_never_settles_is_bounded():
     assert len(warm_up(machine.call("a"), clock=machine.clock)) == 20
     slow = Machine(a=[3.0, 1.0])
     assert len(warm_up(slow.call("a"), seconds=2.0, clock=slow.clock)) == 1
+
+
+@pytest.mark.parametrize(
+    ("latest", "times", "seconds", "calls"),
+    [
+        (0.01, [0.05, 0.01, 0.012], 0.06, 3),  # threads wake up in the first one
+        (0.01, [0.011, 0.012], 0.0, 2),  # one call at least
+        (0.3, [0.012], 0.06, 1),  # what is long has its own
+        (0.01, [0.5, 0.012], 9.0, 2),  # and so has what turns out to be
+    ],
+)
+def test_a_sample_comes_after_calls_that_settle(latest, times, seconds, calls):
+    machine = Machine(a=[*times, 99.0])
+    call = machine.call("a")
+    found = settled(call, latest, seconds=seconds, clock=machine.clock)
+    assert found == pytest.approx(0.012)
+    assert len(machine.calls) == calls
 
 
 def test_median_and_quartiles():

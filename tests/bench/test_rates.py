@@ -1,4 +1,5 @@
 import math
+from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 
 import pytest
@@ -45,17 +46,19 @@ def test_numpy_alone_measures_what_limits_need(monkeypatch, threads):
 def test_the_triad_of_numpy_is_a_triad(size, threads):
     np = import_module("numpy")
     a, b, c = np.zeros(size, "f4"), np.arange(size, dtype="f4"), np.ones(size, "f4")
-    rates._numpy_triad(a, b, c, threads)()
+    with ThreadPoolExecutor(threads) as pool:
+        rates._numpy_triad(a, b, c, threads, pool)()
     np.testing.assert_array_equal(a, b + np.float32(0.5))
 
 
 def test_the_best_size_of_a_product_is_kept(monkeypatch):
     speeds = {16: 1.0, 32: 3.0, 64: 2.0}
 
-    def rate(name, unit, method, work, _, repeats):
-        size = round((work / 2) ** (1 / 3))
-        return rates.Rate(name, unit, method, (speeds[size],) * repeats)
+    def rate(probe, repeats):
+        size = round((probe.work / 2) ** (1 / 3))
+        speed = (speeds[size],) * repeats
+        return rates.Rate(probe.name, probe.unit, probe.method, speed)
 
-    monkeypatch.setattr(rates, "_rate", rate)
+    monkeypatch.setattr(rates.Probe, "rate", rate)
     found = rates._gemm(rates.np.dtype("float32"), 2, (16, 32, 64))
     assert "32 x 32" in found.method

@@ -100,8 +100,10 @@ def test_the_schema_accepts_what_a_run_writes():
     jsonschema.validate(json.loads(json.dumps(record)), schema())
     jsonschema.validate({"format": 1, **RATES}, schema())
     jsonschema.validate(MEASUREMENT, schema())
+    jsonschema.validate(MEASUREMENT | {"rates": RATES["rates"]}, schema())
 
 
+RATE = RATES["rates"][0]
 WRONG = {
     "a time without a verdict": {"verdict": None},
     "a time of what is wrong": {"verdict": MEASUREMENT["verdict"] | {"passed": False}},
@@ -110,6 +112,9 @@ WRONG = {
     "an unknown status": {"status": "fast", "samples": []},
     "a negative time": {"samples": [-1.0]},
     "an unknown field": {"speed": 1},
+    "a rate of nothing": {"rates": [RATE | {"samples": [0.0]}]},
+    "a rate without samples": {"rates": [RATE | {"samples": []}]},
+    "a rate without a method": {"rates": [{n: RATE[n] for n in ("name", "unit")}]},
     "another format": {"format": 2},
 }
 

@@ -33,9 +33,10 @@ def _rates(run: Run) -> Iterator[Table]:
             "Rates of this machine",
             ["", "best", "median", "threads", "method"],
             rows,
-            "Limits are what a call needs at least, by the best of each rate: of "
-            "memory that of the triad with plain stores, of arithmetic the higher one "
-            "of gemm and fma.",
+            "Measured before all points. Limits are what a call needs at least, by "
+            "rates of its own rounds where they were measured, else by the best of "
+            "these: of memory that of the triad with plain stores, of arithmetic the "
+            "higher one of gemm and fma.",
         )
 
 
@@ -93,12 +94,14 @@ def points_section(run: Run) -> Iterator[Section]:
         "points-table",
         "Every time",
         ["", "implementation", "dtype", "threads", "median", "quartiles", "samples",
-         "tokens per second", "% of limit", "verdict", "suite"],
+         "tokens per second", "% of limit", "% of triad", "verdict", "suite"],
         [Row(t.subject.workload, _point_cells(t), tags(t.subject)) for t in timed],
-        "% of limit: the least time by the rates of the machine, by the median. Above "
-        "100 the machine was slower while its rates were measured, data stayed in "
+        "% of limit: the least time by the rates of memory and arithmetic, by the time "
+        "of a call, in the same rounds; the median of these. Above 100 data stayed in "
         "caches, or stores went past them, which saves the reading that the triad "
-        "pays for. "
+        "pays for; in older records, the machine may have been slower when its rates "
+        "were measured. "
+        "% of triad: the time of a triad of as many bytes, where memory is the limit. "
         "With the verdict: the worst ratio of error to rounding, at most 30. "
         "A sign ! marks quartiles that are more than 10 % apart.",
     )] if timed else []  # fmt: skip
@@ -119,7 +122,8 @@ def _point_cells(t: Timing) -> list[Cell]:
         Cell(_quartiles(t), "", unstable, t.unstable),
         Cell(str(len(t.samples))),
         Cell(of_count(speed.middle) if speed else ""),
-        Cell(_share(t.least, found.middle)),
+        Cell(_percent(t.share)),
+        Cell(_percent(t.share_of_triad)),
         Cell(_badge(t), "", "good", verdict(t)),
         Cell(s.suite),
     ]
@@ -131,12 +135,10 @@ def _badge(t: Timing) -> str:
     return f"\N{CHECK MARK} right{tail}"
 
 
-def _share(least: float | None, seconds: float) -> str:
-    """Return which percentage of the machine's limit is reached."""
-    if not least:
+def _percent(share: float | None) -> str:
+    if not share:
         return ""
-    percent = 100 * least / seconds
-    return f"{percent:.0f}" if percent >= 1 else "below 1"
+    return f"{100 * share:.0f}" if share >= 0.01 else "below 1"
 
 
 def _quartiles(t: Timing) -> str:

@@ -1,10 +1,15 @@
 """What records say of each point: times or memory, and how they came about."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
+from ..costs import Cost
+from ..limits import share, share_of_triad
 from ..measure import Samples
+from ..rates import Rate, Rates
 from .fits import Spread, spread
 
 MEASURED, WRONG = "measured", "wrong"
@@ -75,7 +80,10 @@ class Subject:
 
 @dataclass(frozen=True)
 class Timing:
-    """Times of one point, or the reason why there are none."""
+    """Times of one point, or the reason why there are none.
+
+    `rates` are those of the same rounds; older records have none.
+    """
 
     subject: Subject
     samples: tuple[float, ...]
@@ -83,6 +91,7 @@ class Timing:
     limit: Mapping[str, float]
     verdict: Mapping[str, Any] | None
     cost: Mapping[str, float]
+    rates: Rates = field(default_factory=dict)
 
     @property
     def seconds(self) -> Spread | None:
@@ -101,6 +110,28 @@ class Timing:
     def least(self) -> float | None:
         """The time below which no call can be, by the rates of the machine."""
         return max(self.limit.values(), default=None)
+
+    @property
+    def share(self) -> float | None:
+        """Which part of the limit is reached, round by round where that is known."""
+        if not self.samples or not self.least:
+            return None
+        return self._in_rounds(share) or self.least / Samples(self.samples).median
+
+    @property
+    def share_of_triad(self) -> float | None:
+        """The time of a triad of as many bytes, by that of a call.
+
+        None where memory is not what sets the limit.
+        """
+        binds = self.limit and max(self.limit, key=lambda n: self.limit[n]) == "memory"
+        return self._in_rounds(share_of_triad) if binds else None
+
+    def _in_rounds(self, part: Callable[..., float | None]) -> float | None:
+        if not self.rates or not self.cost:
+            return None
+        dtype = np.dtype(self.subject.dtype)
+        return part(Cost(**self.cost), self.samples, self.rates, dtype)
 
     @property
     def unstable(self) -> str:
@@ -177,6 +208,10 @@ def timing(record: Mapping[str, Any]) -> Timing:
         record.get("limit") or {},
         verdict,
         record.get("cost") or {},
+        {
+            r["name"]: Rate(**r | {"samples": tuple(r["samples"])})
+            for r in record.get("rates") or ()
+        },
     )
 
 

@@ -228,6 +228,29 @@ def test_the_machine(parts):
     assert row(environment, "CPU") == {made.ENVIRONMENT: "Example CPU 3000, 4 logical"}
 
 
+def test_shares_are_of_the_same_rounds_where_these_have_rates(run_of):
+    """The limit of the made-up records is by products: 50 %, then 1e-6 s of 4e-6 s."""
+    sizes = {"batch": 1, "length": 100}
+    old = made.timing("op", "mamba2.ssd", sizes, "older", 4e-6)
+    new = made.timing("op", "mamba2.ssd", sizes, "newer", 4e-6)
+    new["limit"] = {"memory": 2e-6, "vector": 0.0}
+    speeds = {"triad": 2.048e11, "triad_same_size": 1.024e11, "fma_float32": 1e12}
+    # The machine is slower and slower, and so is the time.
+    slower = [s / 4e-6 for s in new["samples"]]
+    new["rates"] = [
+        {"name": n, "unit": "B/s", "method": "C", "samples": [v / s for s in slower]}
+        for n, v in speeds.items()
+    ]
+    [part] = [s for s in sections(run_of(old, new)) if s.id == "points"]
+    [found] = [t for t in part.tables if t.id == "points-table"]
+    shown = [
+        dict(zip(found.columns[1:], map(marked, r.cells), strict=True))
+        for r in found.rows
+    ]
+    shares = [(s["% of limit"], s["% of triad"]) for s in shown]
+    assert shares == [("50", ""), ("25", "50")]
+
+
 def test_every_sign_that_is_used_is_explained(parts):
     tables = [t for part in parts.values() for t in part.tables]
     signs = {c.mark for t in tables for r in t.rows for c in r.cells} - {""}
