@@ -19,7 +19,8 @@ import numpy as np
 
 from ._chunks import _decay, _plain_decay, _vectors
 from ._mamba3_rows import add_scaled
-from .toolkit.kernels import INT64, inner, lane_count_of, micro_kernel, stay_small
+from ._row_products import TILE_LEFT, TILE_RIGHT, product_tile
+from .toolkit.kernels import INT64, inner, micro_kernel, stay_small
 from .toolkit.memory import LINE
 from .toolkit.products import TILE_ROWS, add_product, scaled_product
 from .toolkit.rows import scale_rows
@@ -28,7 +29,7 @@ from .toolkit.rows import scale_rows
 class Desk(NamedTuple):
     """What a work item keeps: sizes, and where its parts lie in one array, `memory`.
 
-    A chunk has room for `size` rows, a multiple of the vector's length.
+    A chunk has room for `size` rows: whole vectors, and whole tiles of scores.
     """
 
     size: Any
@@ -37,7 +38,7 @@ class Desk(NamedTuple):
     width: Any  # coordinates of values: headdim
     scores: Any  # (size, size): q[i] . k[j], of which seen ones are used
     weights: Any  # (TILE_ROWS, size): m times scores, of a few rows
-    keys: Any  # (depth, size)
+    parts: Any  # (tokens, angles): what each token turns by
     values: Any  # (size, width)
     out: Any  # (size, width)
     high: Any  # (size): the cumulative sums of exponents
@@ -65,8 +66,8 @@ def make_desk(size, ranks, depth, width, heads, angles):
     """Return the desk of a work item."""
     one, rows = _rounded(size + 1), size * depth
     weights = _rounded(size * size)
-    keys = weights + _rounded(TILE_ROWS * size)
-    values = keys + _rounded(rows)
+    parts = weights + _rounded(TILE_ROWS * size)
+    values = parts + _rounded(size * angles)
     out = values + _rounded(size * width)
     high = out + _rounded(size * width)
     raw = high + 10 * one
@@ -76,7 +77,7 @@ def make_desk(size, ranks, depth, width, heads, angles):
     factors = biases + _rounded(heads * 2 * ranks * depth)
     states = factors + _rounded(heads * 3 * ranks * width)
     return Desk(
-        *(size, ranks, depth, width, 0, weights, keys, values, out),
+        *(size, ranks, depth, width, 0, weights, parts, values, out),
         *(high, high + one, high + 2 * one, high + 3 * one, high + 4 * one),
         *(high + 5 * one, high + 6 * one, high + 7 * one, high + 8 * one),
         *(high + 9 * one, raw, turned, turned + rows, turns, biases, factors, states),
@@ -138,25 +139,21 @@ def limit_of(row, ranks):
 
 @inner
 def score(memory, desk, rows):
-    """Fill the scores of rows with what they see; return 0 if all are finite.
-
-    Rows are filled up to the end of the vector in which the last seen one is.
-    """
-    one, size, depth = lane_count_of(memory), desk.size, desk.depth
-    scores = memory[desk.scores : desk.scores + rows * size]
-    for i in range(len(scores)):
-        scores[i] = 0
-    for i in range(0, rows, TILE_ROWS):
-        own = min(TILE_ROWS, rows - i)
-        columns = (limit_of(i + own - 1, desk.ranks) + one - 1) // one * one
-        add_product(
-            *(memory, desk.scores + i * size, size),
-            *(memory, desk.queries + i * depth, depth, 1),
-            *(memory, desk.keys, size, own, columns, depth),
-        )
-    zero = 0 * scores[0]
+    """Fill the scores of rows with what they see; return 0 if all are finite."""
+    stay_small()
+    size, depth = desk.size, desk.depth
+    for i in range(0, rows, TILE_LEFT):
+        own = min(TILE_LEFT, rows - i)
+        seen = limit_of(i + own - 1, desk.ranks)
+        for j in range(0, seen, TILE_RIGHT):
+            product_tile(
+                *(memory, desk.scores + i * size + j, size),
+                *(memory, desk.queries + i * depth, depth, own),
+                *(memory, desk.turned + j * depth, depth, seen - j, depth),
+            )
+    zero = 0 * memory[desk.scores]
     for i in range(1, rows):
-        zero += 0 * scores[i * size + i]
+        zero += 0 * memory[desk.scores + i * size + i]
     return zero
 
 
@@ -216,47 +213,52 @@ def _weigh(
 
 
 @inner
-def read_state(memory, desk, state, rows):
-    """Set the outputs to what the state at offset `state` gives, before its decay."""
+def read_state(memory, desk, state, i, rows):
+    """Set outputs to what the state at offset `state` gives, before its decay.
+
+    Of `rows` rows from row i on.
+    """
     depth, width = desk.depth, desk.width
-    outputs = memory[desk.out : desk.out + rows * width]
-    for i in range(len(outputs)):
-        outputs[i] = 0
+    at = desk.out + i * width
+    outputs = memory[at : at + rows * width]
+    for j in range(len(outputs)):
+        outputs[j] = 0
     add_product(
-        *(memory, desk.out, width, memory, desk.queries, depth, 1),
+        *(memory, at, width, memory, desk.queries + i * depth, depth, 1),
         *(memory, state, width, rows, width, depth),
     )
 
 
 @inner
-def read_chunk(memory, desk, rows, rise):
-    """Decay the outputs, and add what the rows of the chunk give to each other."""
+def read_chunk(memory, desk, i, rows, rise):
+    """Decay outputs, and add what the rows of the chunk give to them.
+
+    Those of up to TILE_ROWS rows from row i on.
+    """
     size, width, weights = desk.size, desk.width, desk.weights
-    for i in range(0, rows, TILE_ROWS):
-        own = min(TILE_ROWS, rows - i)
-        seen = limit_of(i + own - 1, desk.ranks)
-        _weigh(
-            *(memory, weights, desk.scores, desk.high, desk.low),
-            *(desk.scale, desk.gamma, size, i, seen, desk.ranks, rise),
-        )
-        scaled_product(
-            *(memory, desk.enter + i, 1, memory, desk.out + i * width, width),
-            *(memory, weights, size, 1, memory, desk.values, width),
-            *(own, width, seen),
-        )
+    seen = limit_of(i + rows - 1, desk.ranks)
+    _weigh(
+        *(memory, weights, desk.scores, desk.high, desk.low),
+        *(desk.scale, desk.gamma, size, i, seen, desk.ranks, rise),
+    )
+    scaled_product(
+        *(memory, desk.enter + i, 1, memory, desk.out + i * width, width),
+        *(memory, weights, size, 1, memory, desk.values, width),
+        *(rows, width, seen),
+    )
 
 
 @inner
 def absorb(memory, desk, state, rows):
     """Advance the state over the chunk; the values are used up."""
-    size, width, values = desk.size, desk.width, desk.values
+    width, values = desk.width, desk.values
     scale_rows(
         *(memory, values, width, memory, values, width),
         *(memory, desk.leave, rows, width),
     )
     scaled_product(
         *(memory, desk.enter + rows - 1, 0, memory, state, width),
-        *(memory, desk.keys, size, 1, memory, values, width),
+        *(memory, desk.turned, 1, desk.depth, memory, values, width),
         *(desk.depth, width, rows),
     )
 

@@ -5,7 +5,7 @@ headdim P, state N and S angles::
 
     2 N P       read-out of the state                 floating point operations
     2 N P       update of the state
-    Q N         scores: keys and queries turn per head, nothing is shared
+    Q N         scores, half of the square: keys turn per head, nothing is shared
     Q P         products inside the chunk
     3 S / R     exps and the like (tanh, sine, cosine), and the rotation, 6 S
     8 P + 4 S   bytes over R: x, y and angles; B and C are shared
@@ -34,19 +34,20 @@ from ._mamba3_rows import (
     add_scaled,
     collect,
     copy,
+    fetch,
     fill,
     gate,
     normalise,
     spread,
     weigh,
 )
-from ._mamba3_turns import from_angles, rotate, to_angles
+from ._mamba3_turns import from_angles, measure, rotate, to_angles
 from .toolkit.elementary import LOG2_E, sigmoid
 from .toolkit.items import Item
 from .toolkit.kernels import inner, stay_small
 from .toolkit.memory import new_numbers
-from .toolkit.products import add_product
-from .toolkit.rows import all_finite, prefetch_rows, transpose
+from .toolkit.products import TILE_ROWS, add_product
+from .toolkit.rows import all_finite, transpose
 
 
 class Call(NamedTuple):
@@ -156,26 +157,26 @@ def weigh_rows(memory, desk, tokens):
 def turn_rows(call, part, memory, desk, t, tokens, k):
     """Rotate the keys and queries of a chunk for one head."""
     pairs, step, head = call.pairs, call.heads * call.pairs, part.head + k
+    measure(
+        *(memory, desk.parts, desk.half, call.angles, t * step + head * pairs, step),
+        *(tokens, pairs),
+    )
     rotate(
         *(memory, desk.turned, desk.raw, desk.size * desk.depth),
         desk.biases + k * 2 * desk.ranks * desk.depth,
-        *(desk.turns + k * 2 * pairs, call.angles, t * step + head * pairs, step),
-        *(desk.half, tokens, desk.ranks, desk.depth, pairs),
+        *(desk.turns + k * 2 * pairs, desk.parts),
+        *(tokens, desk.ranks, desk.depth, pairs),
     )
 
 
 @njit(inline="always")
-def fetch(call, part, t, tokens, head, y):
-    """Bring into the cache what comes next: the outputs, the inputs of the next chunk.
-
-    Rows of tokens lie pages apart, where the processor does not look for them.
-    """
-    width, pairs = call.width, call.pairs
-    step, at = call.heads * width, (t * call.heads + head) * width
-    prefetch_rows(y, at, step, 0, tokens, width)
-    prefetch_rows(call.x, at + part.tokens * step, step, 0, tokens, width)
-    step, at = call.heads * pairs, ((t + part.tokens) * call.heads + head) * pairs
-    prefetch_rows(call.angles, at, step, 0, tokens, pairs)
+def read(call, part, memory, desk, t, head, own, rows, rise, y):
+    """Fill the outputs of a chunk from the state at offset `own` and its own rows."""
+    for i in range(0, rows, TILE_ROWS):
+        some = min(TILE_ROWS, rows - i)
+        fetch(call, part, t, head, i, some, y)
+        read_state(memory, desk, own, i, some)
+        read_chunk(memory, desk, i, some, rise)
 
 
 @inner
@@ -208,10 +209,6 @@ def scan_chunk(call, part, state, memory, desk, k, t, tokens, finite, y):
         *(memory, desk.values, call.x, at, step),
         *(desk.factors + k * 3 * desk.ranks * width, tokens, desk.ranks, width),
     )
-    transpose(
-        *(memory, desk.keys, desk.size, memory, desk.turned, desk.depth),
-        *(rows, desk.depth),
-    )
     if part.reading:
         zero += score(memory, desk, rows)
     else:
@@ -220,9 +217,7 @@ def scan_chunk(call, part, state, memory, desk, k, t, tokens, finite, y):
     if quick:
         bound_decays(memory, desk, rows, rise)
         if part.reading:
-            fetch(call, part, t, tokens, head, y)
-            read_state(memory, desk, own, rows)
-            read_chunk(memory, desk, rows, rise)
+            read(call, part, memory, desk, t, head, own, rows, rise, y)
     else:
         recur(memory, desk, own, tokens, t + tokens == part.end)
     if part.reading:

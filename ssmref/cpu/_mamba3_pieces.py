@@ -7,17 +7,22 @@ else would differ. So the true states before all pieces follow from the states a
 them, and all pieces run once more, with outputs.
 """
 
+from math import ceil
+
 import numpy as np
 
 from ._mamba3_kernels import State, scan
 from ._mamba3_turns import TURN
+from ._row_products import TILE_RIGHT
 from .toolkit.items import for_each
 from .toolkit.kernels import lane_count
-from .toolkit.threads import segments
+from .toolkit.threads import segments, threads
 
-# Rows of a chunk, and heads whose chunks share a copy of B and C.
+# Rows of a chunk, and heads at most whose chunks share a copy of B and C, which costs
+# so much of what a head does.
 ROWS = 32
 HEADS = 4
+COPY = 0.1
 # What the pass without outputs costs, and the fewest tokens that are worth a piece.
 FIRST_PASS = 0.55
 SHORTEST = 512
@@ -77,13 +82,28 @@ def _run(call, state, pieces, y):
     """Scan pieces; without outputs where y is empty."""
     lanes, own = lane_count(call.x.dtype), call.heads // call.groups
     tokens = max(1, ROWS // call.ranks)
-    size = -(-tokens * call.ranks // lanes) * lanes
-    block = min(HEADS, own)
+    # Whole vectors, and whole tiles of scores.
+    whole = max(lanes, TILE_RIGHT)
+    size = -(-tokens * call.ranks // whole) * whole
+    block = _heads_of_items(own, len(pieces) * call.groups)
     items = len(pieces) * call.groups * -(-own // block)
     flat = State(*(part.reshape(-1) for part in state))
     work = call.x.size * call.depth
     arguments = call, flat, pieces, y, tokens, size, block
     for_each(scan, items, work, y.dtype, *arguments)
+
+
+def _heads_of_items(heads, sets):
+    """Return how many of so many heads an item has, for as many sets of them.
+
+    Fewest are left for the busiest thread: six items of 4 would take four threads as
+    long as eight.
+    """
+
+    def cost(block):
+        return ceil(sets * ceil(heads / block) / threads()) * (block + COPY)
+
+    return min(range(1, min(HEADS, heads) + 1), key=cost)
 
 
 @np.errstate(all="ignore")

@@ -9,7 +9,7 @@ import numpy as np
 
 from .toolkit.elementary import reciprocal_root_of, sigmoid_of, silu_of
 from .toolkit.kernels import inner, micro_kernel, stay_small, use_wide_vectors
-from .toolkit.rows import along
+from .toolkit.rows import along, prefetch_rows
 
 
 def _plain_copy(out, at, step, source, s_at, s_step, rows, width):
@@ -266,6 +266,31 @@ def gate(memory, rows, z, at, step, weight, tokens, ranks, width):
     """Multiply rows by the SiLU of z times weights."""
     stay_small()
     _gate(memory, rows, z, at, step, weight, tokens, ranks, width)
+
+
+@inner
+def fetch(call, part, t, head, i, rows, y):
+    """Bring into the cache what comes next: outputs, inputs of the next chunk.
+
+    The part of that for rows from row i on, as much as the cache takes in meanwhile.
+    Rows of tokens lie pages apart, where the processor does not look for them.
+    """
+    stay_small()
+    ranks, width, pairs, after = call.ranks, call.width, call.pairs, t + part.tokens
+    first = (i + ranks - 1) // ranks
+    count = (i + rows + ranks - 1) // ranks - first
+    step, at = call.heads * width, (t * call.heads + head) * width
+    prefetch_rows(y, at, step, first, count, width)
+    prefetch_rows(call.x, at + part.tokens * step, step, first, count, width)
+    step, at = call.heads * pairs, (after * call.heads + head) * pairs
+    prefetch_rows(call.angles, at, step, first, count, pairs)
+    # Keys and queries of the next chunk: a share while each head is computed.
+    step, group = call.groups * call.depth, head // (call.heads // call.groups)
+    done = (head - part.head) * part.tokens * ranks + i
+    first, count = done // part.heads, (done + rows) // part.heads - done // part.heads
+    at = after * ranks * step + group * call.depth
+    prefetch_rows(call.B, at, step, first, count, call.depth)
+    prefetch_rows(call.C, at, step, first, count, call.depth)
 
 
 @inner

@@ -9,19 +9,18 @@ halves, and are then brought into the order of the state.
 
 from typing import Any, NamedTuple
 
+from ._mamba3_advance import advance
 from ._mamba3_chunks import make_desk
 from ._mamba3_halves import from_halves
 from ._mamba3_kernels import Part, load_options, open_chunk, turn_rows, write_out
 from ._mamba3_rows import copy, fill, spread
 from ._mamba3_turns import from_angles, to_angles
+from ._streaming import STREAMED, streams
 from .toolkit.elementary import exp, sigmoid
 from .toolkit.items import Item, for_each
-from .toolkit.kernels import INT64, inner, micro_kernel
+from .toolkit.kernels import inner
 from .toolkit.memory import new_numbers
-from .toolkit.rows import along, scale_rows
-
-# Rows of a state that share a load of a key.
-ROWS = 4
+from .toolkit.rows import prefetch_rows, scale_rows
 
 
 class StepState(NamedTuple):
@@ -31,102 +30,6 @@ class StepState(NamedTuple):
     ssm: Any  # (slots, heads, headdim, state)
     k: Any  # (slots, ranks, heads, state)
     v: Any  # (slots, heads, headdim)
-
-
-def _plain_advance(
-    new, old, at, memory, factors, keys, queries, out, ranks, width, depth, decay
-):
-    """Set the new state of a head, (width, depth), and add its outputs, (ranks, width).
-
-    The old state decays; rows of factors times rows of keys, `ranks` of this token
-    and of the one before, are added.
-    """
-    own = slice(at, at + width * depth)
-    h = decay * old[own].reshape(width, depth)
-    for j in range(2 * ranks):
-        key = memory[keys + j * depth : keys + (j + 1) * depth]
-        h += memory[factors + j * width : factors + (j + 1) * width, None] * key
-    new[own] = h.reshape(-1)
-    for r in range(ranks):
-        query = memory[queries + r * depth : queries + (r + 1) * depth]
-        memory[out + r * width : out + (r + 1) * width] = (h * query).sum(axis=1)
-
-
-@micro_kernel(_plain_advance)
-def _advance(
-    lanes, new, old, at, memory, factors, keys, queries, out, ranks, width, depth, decay
-):
-    """A few rows at a time; they are in the first-level cache when they are read out.
-
-    Rows beyond the last one repeat it, and compute the same once more.
-    """
-    builder = lanes.builder
-    terms = builder.mul(ranks, INT64(2))
-    tiles = builder.sdiv(builder.add(width, INT64(ROWS - 1)), INT64(ROWS))
-
-    def tile(i, _):
-        rows = _rows(builder, builder.mul(i, INT64(ROWS)), width)
-        firsts = [builder.add(at, builder.mul(row, depth)) for row in rows]
-        sources = [builder.add(factors, row) for row in rows]
-        targets = [builder.add(out, row) for row in rows]
-        _advance_tile(
-            *(lanes, new, old, firsts, memory, sources, width, keys, depth),
-            *(terms, decay),
-        )
-        _read_tile(lanes, new, firsts, memory, queries, depth, targets, width, ranks)
-        return []
-
-    lanes.loop(tiles, [], tile)
-
-
-def _advance_tile(
-    lanes, new, old, firsts, memory, factors, step, keys, depth, terms, decay
-):
-    """Emit new rows of the state: old ones decayed, plus factors times keys."""
-    add, mul = lanes.builder.add, lanes.builder.mul
-
-    def part(place, _, mask):
-        def term(j, sums):
-            key = lanes.load(memory, add(add(keys, mul(j, depth)), place), mask)
-            places = [add(own, mul(j, step)) for own in factors]
-            given = (lanes.broadcast(memory, p) for p in places)
-            return [lanes.fma(f, key, h) for f, h in zip(given, sums, strict=True)]
-
-        places = [add(first, place) for first in firsts]
-        h = [decay * lanes.load(old, p, mask) for p in places]
-        for p, value in zip(places, lanes.loop(terms, h, term), strict=True):
-            lanes.store(value, new, p, mask)
-        return []
-
-    along(lanes, depth, [], part)
-
-
-def _read_tile(lanes, new, firsts, memory, queries, depth, targets, step, ranks):
-    """Emit the products of rows of the state with the query of each rank."""
-    add, mul = lanes.builder.add, lanes.builder.mul
-
-    def rank(r, _):
-        def part(place, sums, mask):
-            own = add(add(queries, mul(r, depth)), place)
-            query = lanes.load(memory, own, mask)
-            states = (lanes.load(new, add(first, place), mask) for first in firsts)
-            return [lanes.fma(h, query, s) for h, s in zip(states, sums, strict=True)]
-
-        sums = along(lanes, depth, [lanes.constant(0.0)] * ROWS, part)
-        for target, value in zip(targets, sums, strict=True):
-            place = lanes.builder.gep(memory, [add(target, mul(r, step))])
-            lanes.builder.store(lanes.total(value), place)
-        return []
-
-    lanes.loop(ranks, [], rank)
-
-
-def _rows(builder, first, width):
-    """Return the numbers of the rows of a tile."""
-    last = builder.sub(width, INT64(1))
-    rows = [builder.add(first, INT64(i)) for i in range(ROWS)]
-    inside = [builder.icmp_signed("<", row, last) for row in rows]
-    return [builder.select(c, r, last) for c, r in zip(inside, rows, strict=True)]
 
 
 @inner
@@ -166,7 +69,7 @@ def load_keys(call, old, new, memory, desk, slot, head):
 
 
 @inner
-def advance_head(call, old, new, y, b, slot, head):
+def advance_head(call, old, new, y, b, slot, head, streamed):
     """Advance one head of one row of the batch."""
     ranks, depth, width, pairs = call.ranks, call.depth, call.width, call.pairs
     desk = make_desk(3 * ranks, ranks, depth, width, 1, pairs)
@@ -181,22 +84,26 @@ def advance_head(call, old, new, y, b, slot, head):
     to_angles(new.angle, row * pairs, memory, desk.turns, pairs)
     load_keys(call, old, new, memory, desk, slot, head)
     decay = load_values(call, old, memory, desk, b, slot, head)
+    at = (slot * ranks * call.heads + head + 1) * depth
+    for keys in (old.k, new.k):  # of the next head: far from those of this one
+        prefetch_rows(keys, at, call.heads * depth, 0, ranks, depth)
     own = ranks * depth
-    _advance(
+    advance(
         *(new.ssm, old.ssm, row * width * depth, memory, desk.out + ranks * width),
         *(desk.raw, desk.raw + 2 * own, desk.out, ranks, width, depth, decay),
+        streamed,
     )
-    copy(new.v, row * width, 0, call.x, at * width, 0, 1, width)
+    copy(new.v, row * width, 0, call.x, (b * call.heads + head) * width, 0, 1, width)
     write_out(call, memory, desk, 0, y, b, 1, head)
 
 
 @Item
-def _step(call, old, new, y, rows, job):
+def _step(call, old, new, y, rows, streamed, job):
     """Advance one head of one row; a negative slot is padding."""
     b, head = job // call.heads, job % call.heads
     slot = rows[b]
     if slot >= 0:
-        advance_head(call, old, new, y, b, slot, head)
+        advance_head(call, old, new, y, b, slot, head, streamed)
     else:
         fill(y, job * call.width, call.width, 0.0)
 
@@ -205,4 +112,6 @@ def step(call, old, new, y, rows):
     """Advance the states of some slots, from the old arrays to the new ones."""
     items = len(rows) * call.heads
     work = 4 * items * call.width * call.depth
-    for_each(_step, items, work, y.dtype, call, old, new, y, rows)
+    large = new.ssm.nbytes >= STREAMED
+    streamed = int(large and streams(new.ssm, call.depth, STREAMED))
+    for_each(_step, items, work, y.dtype, call, old, new, y, rows, streamed)

@@ -27,6 +27,7 @@ from .toolkit.kernels import (
     micro_kernel,
     stay_small,
 )
+from .toolkit.rows import along
 
 TURN = 2 * math.pi
 
@@ -122,17 +123,49 @@ def _integers(lanes, part):
 # Rotation
 
 
+def _plain_measure(memory, to, half, angles, at, step, tokens, count):
+    """Set what tokens turn by, fractions of a turn: at most a half, or NaN.
+
+    Token t, with `count` angles `step` apart, turns by their tanh times ``half[t]``.
+    """
+    t, pairs = np.arange(tokens)[:, None], np.arange(count)
+    with np.errstate(invalid="ignore"):
+        part = np.tanh(angles[at + t * step + pairs]) * memory[half + t]
+        memory[to + t * count + pairs] = part - np.rint(part)
+
+
+@micro_kernel(_plain_measure)
+def _measure(lanes, memory, to, half, angles, at, step, tokens, count):
+    """Apart from the rotation: processors overlap tokens in chains that are short."""
+    builder = lanes.builder
+
+    def token(t, _):
+        given, own = builder.mul(t, step), builder.mul(t, count)
+        given, own = builder.add(at, given), builder.add(to, own)
+        factor = lanes.broadcast(memory, builder.add(half, t))
+
+        def angle(place, _, mask):
+            part = tanh_of(lanes.load(angles, builder.add(given, place), mask))
+            part = part * factor
+            part = part - lanes.call("rint", part)
+            lanes.store(part, memory, builder.add(own, place), mask)
+            return []
+
+        along(lanes, count, [], angle)
+        return []
+
+    lanes.loop(tokens, [], token)
+
+
 def _plain_rotate(
-    memory, out, raw, plane, bias, at, angles, a_at, a_step, half, tokens, ranks,
-    state, count,
-):  # fmt: skip
+    memory, out, raw, plane, bias, at, parts, tokens, ranks, state, count
+):
     """Advance the turns of a head over `tokens`, rotate keys and queries plus biases.
 
     In `memory`, `raw` and `out` have keys, rows of `state` coordinates in halves,
     `ranks` rows per token, then after `plane` queries; the turns are at `at`; `bias`
-    has `ranks` rows for keys, then for queries. Token t turns by the tanh of `count`
-    angles, `a_step` apart, times ``half[t]``. Coordinates beyond the angles, in either
-    half, pass with their bias.
+    has `ranks` rows for keys, then for queries; `parts` has what each token turns by,
+    `count` fractions. Coordinates beyond those, in either half, pass with their bias.
     """
     pairs, middle = np.arange(count), state // 2
     for row in range(2 * tokens * ranks):
@@ -141,8 +174,7 @@ def _plain_rotate(
         shift = bias + (side * ranks + own % ranks) * state + np.arange(state)
         memory[out + place] = memory[raw + place] + memory[shift]
     for t in range(tokens):
-        own = angles[a_at + t * a_step + pairs]
-        _plain_advance(memory, at, count, memory[half + t], own)
+        _plain_advance(memory, at, count, memory[parts + t * count + pairs])
         theta = np.zeros(count, memory.dtype)
         _plain_to_angles(theta, 0, memory, at, count)
         cos, sin = np.cos(theta), np.sin(theta)
@@ -153,12 +185,10 @@ def _plain_rotate(
             memory[place], memory[place + middle] = a * cos - b * sin, a * sin + b * cos
 
 
-def _plain_advance(turns, at, count, half, angles):
-    """Add the angles of a token to the turns of a head."""
+def _plain_advance(turns, at, count, part):
+    """Add the fractions of a token to the turns of a head."""
     kind = np.int32 if turns.dtype == np.float32 else np.int64
     with np.errstate(invalid="ignore"):
-        part = np.tanh(angles) * half
-        part = part - np.rint(part)
         blots = turns[at + count : at + 2 * count] + 0 * part
     new = turns[at : at + count].view(kind) + _plain_integers(part, turns.dtype)
     _set(turns, at, count, new, blots)
@@ -211,22 +241,19 @@ class _Rows(NamedTuple):
 
 @micro_kernel(_plain_rotate)
 def _rotate(
-    lanes, memory, out, raw, plane, bias, at, angles, a_at, a_step, half, tokens,
-    ranks, state, count,
-):  # fmt: skip
+    lanes, memory, out, raw, plane, bias, at, parts, tokens, ranks, state, count
+):
     """Keep the turns of a vector of angles in registers over all tokens."""
     builder = lanes.builder
     rows = _Rows(lanes, memory, out, raw, plane, bias, ranks, state)
     rest = builder.sub(builder.sdiv(state, INT64(2)), count)
 
-    def turn(i, _):
-        place, mask = _block(lanes, i, count)
+    def turn(place, _, mask):
         own = builder.add(at, place)
 
         def token(t, values):
-            angle = builder.add(builder.mul(t, a_step), builder.add(a_at, place))
-            part = tanh_of(lanes.load(angles, angle, mask))
-            part = part * lanes.broadcast(memory, builder.add(half, t))
+            shift = builder.add(builder.mul(t, count), place)
+            part = lanes.load(memory, builder.add(parts, shift), mask)
             turned = _advance(lanes, values[0], values[1], part)
             row = rows.write(values[2], place, mask, _turn(lanes, *turned))
             return [*turned, row]
@@ -236,8 +263,7 @@ def _rotate(
         _store_turns(lanes, memory, own, count, mask, *turned)
         return []
 
-    def move(i, _):
-        place, mask = _block(lanes, i, rest)
+    def move(place, _, mask):
         place = builder.add(place, count)
         lanes.loop(
             *(tokens, [INT64(0)]),
@@ -245,8 +271,8 @@ def _rotate(
         )
         return []
 
-    lanes.loop(_vectors(lanes, count), [], turn)
-    lanes.loop(_vectors(lanes, rest), [], move)
+    along(lanes, count, [], turn)
+    along(lanes, rest, [], move)
 
 
 def _load_turns(lanes, turns, at, count, mask):
@@ -262,7 +288,6 @@ def _store_turns(lanes, turns, at, count, mask, integers, blots):
 
 def _advance(lanes, turn, blot, part):
     """Return a turn and its blot after one more part of a turn."""
-    part = part - lanes.call("rint", part)
     return lanes.builder.add(turn, _integers(lanes, part)), lanes.fma(part, 0.0, blot)
 
 
@@ -304,13 +329,14 @@ def to_angles(angle, a_at, turns, at, count):
 
 
 @inner
-def rotate(
-    memory, out, raw, plane, bias, at, angles, a_at, a_step, half, tokens, ranks,
-    state, count,
-):  # fmt: skip
+def rotate(memory, out, raw, plane, bias, at, parts, tokens, ranks, state, count):
     """Do what `_plain_rotate` does."""
     stay_small()
-    _rotate(
-        *(memory, out, raw, plane, bias, at, angles, a_at, a_step, half, tokens),
-        *(ranks, state, count),
-    )
+    _rotate(*(memory, out, raw, plane, bias, at, parts, tokens, ranks, state, count))
+
+
+@inner
+def measure(memory, to, half, angles, at, step, tokens, count):
+    """Set what tokens turn by: fractions of a turn."""
+    stay_small()
+    _measure(memory, to, half, angles, at, step, tokens, count)

@@ -75,16 +75,37 @@ def _places(builder, count, at, step, rows):
 
 
 def _totals(lanes, vectors):
-    """Return the sums of as many vectors as they have lanes, in one of them.
+    """Return the sums of vectors, 1, 2, 4 or as many as lanes, in one of them.
 
     Lane by lane as in a transposition: halves of two vectors are added to the others.
+    Sum i is in all lanes from i times lanes by vectors on.
     """
     half = lanes.count // 2
     while half:
-        pairs = zip(vectors[:half], vectors[half:], strict=True)
-        vectors = [_fold(lanes, a, b, half) for a, b in pairs]
+        if len(vectors) > 1:
+            pairs = zip(*_halves(vectors), strict=True)
+            vectors = [_fold(lanes, a, b, half) for a, b in pairs]
+        else:
+            own = vectors[0]
+            vectors = [own + _shuffle(own, own, [i ^ half for i in range(lanes.count)])]
         half //= 2
     return vectors[0]
+
+
+def _halves(vectors):
+    return vectors[: len(vectors) // 2], vectors[len(vectors) // 2 :]
+
+
+def store_totals(lanes, vectors, out, at):
+    """Store the sums of vectors side by side."""
+    builder, step = lanes.builder, lanes.count // len(vectors)
+    total = _totals(lanes, vectors).ir
+    own = ir.Constant(
+        ir.VectorType(INT32, len(vectors)), list(range(0, lanes.count, step))
+    )
+    some = builder.shuffle_vector(total, total, own)
+    place = builder.bitcast(builder.gep(out, [at]), some.type.as_pointer())
+    builder.store(some, place, align=np.dtype(lanes.dtype).itemsize)
 
 
 def _fold(lanes, a, b, half):

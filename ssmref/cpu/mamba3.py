@@ -1,5 +1,6 @@
 """Mamba-3 on the CPU: see `ssmref.golden.mamba3`."""
 
+import functools
 from typing import NamedTuple
 
 import numpy as np
@@ -183,7 +184,7 @@ def _step(call, x, state, slots):
     """Return the outputs of a token and the state after it."""
     old = Mamba3State(*map(ready, state))
     new = Mamba3State(*(next_state(part, slots) for part in old))
-    y = np.empty(x.shape, x.dtype)
+    y = output(x.shape, x.dtype)
     before, after = (StepState(*(a.reshape(-1) for a in s)) for s in (old, new))
     step(call, before, after, y.reshape(-1), rows_of(slots, len(x)))
     return y, new
@@ -210,7 +211,13 @@ def _call(
 
 def _flat(array, dtype=None):
     """Return an array ready for a kernel, without axes; empty if it is None."""
-    return np.empty(0, dtype) if array is None else ready(array).reshape(-1)
+    return _nothing(dtype) if array is None else ready(array).reshape(-1)
+
+
+@functools.cache
+def _nothing(dtype):
+    """Return an array of no numbers."""
+    return np.empty(0, dtype)
 
 
 def _zeros(rows, call, dtype) -> Mamba3State:

@@ -17,6 +17,7 @@ from support.mamba3_inputs import (
 
 from ssmref.conformance.testing import cases, check
 from ssmref.cpu import _mamba3_pieces as pieces
+from ssmref.cpu import _mamba3_step as steps
 from ssmref.cpu import mamba3
 from ssmref.golden import mamba3 as golden
 
@@ -113,6 +114,19 @@ def test_angles_do_not_depend_on_pieces(monkeypatch):
     monkeypatch.setattr(pieces, "segments", lambda *_args, **_options: 7)
     _, split = mamba3.siso(**call)
     np.testing.assert_array_equal(split.angle, whole.angle)
+
+
+@pytest.mark.parametrize("op", ["siso_step", "mimo_step"])
+def test_states_past_the_caches_are_the_same_bits(op, monkeypatch):
+    sizes: dict[str, Any] = {"batch": 4, "heads": 8, "groups": 2, "headdim": 64}
+    ranks: dict[str, Any] = {"ranks": 4} if op == "mimo_step" else {}
+    call = example(op[:4], 2, **sizes, **ranks, state=128)
+    call = part(cast(call, np.float32), 1)
+    call["state"] = call.pop("initial_state")
+    usual = run(op, call)
+    monkeypatch.setattr(steps, "STREAMED", 1)
+    for own, other in zip(run(op, call), usual, strict=True):
+        np.testing.assert_array_equal(own, other)
 
 
 @pytest.mark.parametrize("op", ["siso", "mimo"])

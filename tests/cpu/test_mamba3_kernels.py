@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
+from ssmref.cpu import _mamba3_advance as step
 from ssmref.cpu import _mamba3_chunks as chunks
 from ssmref.cpu import _mamba3_halves as halves
 from ssmref.cpu import _mamba3_rows as rows
-from ssmref.cpu import _mamba3_step as step
 from ssmref.cpu import _mamba3_turns as turns
 from ssmref.cpu.toolkit.kernels import kernel
 from ssmref.golden.layers import rotary
@@ -80,22 +80,31 @@ def to_angles(angle, a_at, source, at, count):
 
 @kernel
 def rotate(
-    memory, out, raw, plane, bias, at, angles, a_at, a_step, half, tokens, ranks, state,
-    count,
+    memory, out, raw, plane, bias, at, parts, half, angles, a_at, a_step, tokens, ranks,
+    state, count,
 ):  # fmt: skip
-    turns.rotate(
-        memory, out, raw, plane, bias, at, angles, a_at, a_step, half, tokens, ranks,
-        state, count,
-    )  # fmt: skip
+    turns.measure(memory, parts, half, angles, a_at, a_step, tokens, count)
+    turns.rotate(memory, out, raw, plane, bias, at, parts, tokens, ranks, state, count)
+
+
+def plain_rotate(
+    memory, out, raw, plane, bias, at, parts, half, angles, a_at, a_step, tokens, ranks,
+    state, count,
+):  # fmt: skip
+    turns._plain_measure(memory, parts, half, angles, a_at, a_step, tokens, count)
+    turns._plain_rotate(
+        memory, out, raw, plane, bias, at, parts, tokens, ranks, state, count
+    )
 
 
 @kernel
 def advance(
     new, old, at, memory, factors, keys, queries, out, ranks, width, depth, decay
 ):
-    step._advance(
-        new, old, at, memory, factors, keys, queries, out, ranks, width, depth, decay
-    )
+    step.advance(
+        new, old, at, memory, factors, keys, queries, out, ranks, width, depth, decay,
+        0,
+    )  # fmt: skip
 
 
 def numbers(dtype, count=4000, seed=0):
@@ -221,7 +230,7 @@ def test_half_turns_and_whole_ones_wrap(dtype, half):
     memory = np.zeros(64, dtype)
     memory[20] = half
     angles = np.full(3, 1000, dtype)  # its tanh is 1
-    rotate(memory, 40, 30, 8, 50, 0, angles, 0, 1, 20, 3, 1, 2, 1)
+    rotate(memory, 40, 30, 8, 50, 0, 60, 20, angles, 0, 1, 3, 1, 2, 1)
     back = np.zeros(1, dtype)
     to_angles(back, 0, memory, 0, 1)
     assert back[0] == dtype(2 * np.pi * (half % 1))
@@ -236,10 +245,11 @@ def test_rotation_is_what_it_says(dtype, ranks, state, count):
     memory[:200] = 0
     memory[190:193] = [0.01, 0.3, 1.7]
     out, raw, bias = 200, 2000, 4000
-    arguments = (out, raw, plane, bias, 0, angles, 7, 50, 190, tokens, ranks, state)
+    places = out, raw, plane, bias, 0, 5000, 190
+    arguments = *places, angles, 7, 50, tokens, ranks, state
     own, other = memory.copy(), memory.copy()
     rotate(own, *arguments, count)
-    turns._plain_rotate(other, *arguments, count)
+    plain_rotate(other, *arguments, count)
     eps = np.finfo(dtype).eps
     np.testing.assert_allclose(own[out:], other[out:], rtol=0, atol=100 * eps)
     theta = np.pi * np.cumsum(
@@ -255,7 +265,7 @@ def test_rotation_is_what_it_says(dtype, ranks, state, count):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("ranks", [1, 3])
+@pytest.mark.parametrize("ranks", [1, 3, 4])
 @pytest.mark.parametrize(("width", "depth"), [(1, 2), (5, 18), (8, 32), (6, 70)])
 def test_advance_is_what_it_says(dtype, ranks, width, depth):
     memory, old = numbers(dtype), numbers(dtype, 1000, 1)
