@@ -50,6 +50,8 @@ class Plan(NamedTuple):
     gated: int
     whole: int  # 0: find the last states and the sums of dt only
     streaming: int  # outputs are written past the caches
+    direct: int  # blocks are single vectors, whose states stay in registers
+    pad: int  # numbers of a line of the cache before the first channel
 
 
 class Tile(NamedTuple):
@@ -151,19 +153,27 @@ def add_steps(elapsed, top, dt, tokens, channel, channels):
 @kernel
 def items_of(starts, plan, channels):
     """Return how many items of work there are: pieces times blocks."""
-    return len(starts) * (channels // plan.share) * -(-plan.share // plan.width)
+    return len(starts) * (channels // plan.share) * _blocks(plan)
+
+
+@kernel
+def _blocks(plan):
+    """Return how many blocks a group has: they begin with lines of the cache."""
+    return -(-(plan.pad + plan.share) // plan.width)
 
 
 @kernel
 def block_of(item, starts, stops, plan, channels):
     """Return what an item is: pieces one after the other, blocks inside."""
-    per_group = -(-plan.share // plan.width)
+    per_group = _blocks(plan)
     blocks = channels // plan.share * per_group
     piece, place = item // blocks, item % blocks
-    group, inside = place // per_group, place % per_group * plan.width
+    group, first = place // per_group, place % per_group * plan.width - plan.pad
+    stop = min(first + plan.width, plan.share)
+    first = max(first, 0)
     return Block(
         *(piece, starts[piece], stops[piece], group),
-        *(group * plan.share + inside, min(plan.width, plan.share - inside)),
+        *(group * plan.share + first, stop - first),
     )
 
 

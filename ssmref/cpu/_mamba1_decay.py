@@ -17,7 +17,7 @@ import numpy as np
 from llvmlite import ir
 from numba.core import cgutils
 
-from .toolkit.elementary import exp2_bounded
+from .toolkit.elementary import exp2_bounded, exp2_of, magnitude_of
 from .toolkit.kernels import FLOAT, INT32, Value, features
 
 # The least largest relative error of a quadratic, 5.3e-8, among those whose k has a
@@ -34,12 +34,18 @@ EXPONENT = 18  # what is left of 32 multiples when shifted into the exponent, 23
 
 
 def decay_of(x: Value) -> Value:
-    """Return 2^x where ``|x| <= MODERATE``; nothing is promised elsewhere.
+    """Return 2^x where ``|x| < MODERATE``; nothing is promised elsewhere.
 
     Exactly 1 at 0; NaN comes out as NaN where AVX-512 is used.
     """
     wide = x.lanes.element == FLOAT and x.lanes.count == 16
     return _by_table(x) if wide and "avx512dq" in features() else exp2_bounded(x)
+
+
+def any_decay_of(x: Value) -> Value:
+    """Return 2^x for any x: where ``|x| < MODERATE`` the number of `decay_of`."""
+    moderate = magnitude_of(x) < MODERATE
+    return x.lanes.select(moderate, decay_of(x), exp2_of(x))
 
 
 def _by_table(x: Value) -> Value:
@@ -49,9 +55,11 @@ def _by_table(x: Value) -> Value:
     # Less the i that is added below the exponent.
     powers = (powers - (np.arange(32, dtype=np.int32) << EXPONENT)).tolist()
     halves = [ir.Constant(lanes.bits_type, powers[i : i + 16]) for i in (0, 16)]
-    entry = _call(lanes, "vpermi2var.d.512", halves[0], shifted, halves[1])
+    # The shift comes first: then the look-up may overwrite what it looks up, and not
+    # the table, of which it would need a copy.
     exponent = builder.shl(shifted, lanes.bits_constant(EXPONENT))
     r = _remainder(x)
+    entry = _call(lanes, "vpermi2var.d.512", halves[0], shifted, halves[1])
     return lanes.fma(r, r + B, K) * lanes.from_bits(builder.add(entry, exponent))
 
 

@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from ._mamba1_decay import decay_of
+from ._mamba1_decay import any_decay_of, decay_of
 from ._streaming import stream
-from .toolkit.elementary import exp2_of, magnitude_of, silu_of, softplus_of
+from .toolkit.elementary import magnitude_of, silu_of, softplus_of
 from .toolkit.kernels import INT64, Lanes, lane_count, micro_kernel
 
 # So many states are advanced in one pass over the tokens of a tile: they and their
@@ -39,7 +39,7 @@ def vector_at(array: np.ndarray, place: int) -> np.ndarray:
 # of code: what an option excludes is a loop over no tokens.
 
 
-def _plain_softplus(x: Any) -> Any:
+def plain_softplus(x: Any) -> Any:
     return np.where(x > 20, x, np.logaddexp(x, 0))
 
 
@@ -71,7 +71,7 @@ def _plain_begin(
         now = slice(at + t * stride, at + t * stride + channels)
         place = slice(t * len(top), t * len(top) + channels)
         step = raw[now] + bias[own]
-        dt[place] = _plain_softplus(step) if softplus else step
+        dt[place] = plain_softplus(step) if softplus else step
         dx[place] = dt[place] * u[now]
         y[place] = D[own] * u[now] if skip else 0
         top[:channels] = np.fmax(top[:channels], np.abs(dt[place]))
@@ -202,7 +202,8 @@ def _plain_advance(
     """Advance all states; add what C reads of them to y.
 
     B and C have a number per state, which all channels share, at ``b + t b_row + n``.
-    Where `moderate`, dt A log2(e) has to suit `decay_of`. Meanwhile lines of u,
+    Where `moderate`, dt A log2(e) has to suit `decay_of`; a decay that suits it is the
+    same elsewhere. Meanwhile lines of u,
     dt, z and the output are fetched for the next tile: one per token and pass, from
     `line` on, `lines` in a row; rows lie `stride` apart from `ahead` on.
     """
@@ -225,7 +226,7 @@ def advance(lanes, h, A, at, states, dt, dx, y, tokens, B, b, b_row, C, c, *rest
     for count, power, times in (
         (TOGETHER, decay_of, builder.sdiv(short, together)),
         (1, decay_of, builder.srem(short, together)),
-        (1, exp2_of, builder.sub(states, short)),
+        (1, any_decay_of, builder.sub(states, short)),
     ):
 
         def one_pass(_, values, count=count, power=power):

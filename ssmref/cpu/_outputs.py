@@ -25,9 +25,10 @@ PAGE = 4096
 LARGE = 1 << 20
 
 
-def output(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-    """Return numbers, yet to be written; large arrays begin with a line of the caches.
+def output(shape: tuple[int, ...], dtype: Any, place: int = 0) -> np.ndarray:
+    """Return numbers, yet to be written.
 
+    Large arrays begin `place` bytes after the begin of a line of the caches.
     While `tracemalloc` counts, all memory is fresh: what a call takes without that
     which others have left.
     """
@@ -38,14 +39,14 @@ def output(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
             touch(np.empty(1, np.uint8))
         return np.empty(shape, dtype)
     if tracemalloc.is_tracing():
-        result = aligned_empty(shape, dtype)
-        touch(result.reshape(-1).view(np.uint8))
-        return result
-    block = WAITING.take(size)
+        memory = aligned_empty((place + size,), np.uint8)
+        touch(memory)
+        return memory[place:].view(dtype).reshape(shape)
+    block = WAITING.take(place + size)
     if block is None:
-        block = new_block(size)
+        block = new_block(place + size)
         touch(block.memory)
-    return np.asarray(Owner(block, shape, dtype))
+    return np.asarray(Owner(block, shape, dtype, place))
 
 
 @parallel_kernel

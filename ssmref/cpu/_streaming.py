@@ -10,12 +10,13 @@ from .toolkit.memory import LINE
 STREAMED = 1 << 25
 
 
-def streams(y, row, least=None):
+def streams(y, row, least=None, place=0):
     """Return whether rows of `row` numbers are better written past the caches.
 
-    From `least` bytes on (`STREAMED`), where rows and vectors are whole lines.
+    From `least` bytes on (`STREAMED`), where rows and vectors are whole lines, those
+    that begin `place` bytes before y.
     """
-    lines = y.ctypes.data | row * y.itemsize | lane_count(y.dtype) * y.itemsize
+    lines = y.ctypes.data - place | row * y.itemsize | lane_count(y.dtype) * y.itemsize
     return bool(y.nbytes >= (least or STREAMED) and lines % LINE == 0)
 
 

@@ -17,7 +17,7 @@ from ._arguments import (
 )
 from ._mamba1_blelloch import read, states_of
 from ._mamba1_blocks import Inputs
-from ._mamba1_scan import scan
+from ._mamba1_scan import place_of, scan
 from ._mamba1_step import advance_token
 from ._outputs import output
 from ._types import Integer, Number, Real
@@ -65,29 +65,30 @@ def selective_scan(
     state = fresh(
         initial_state, (len(bounds) - 1, *A.shape), _dtype(A, B, initial_state)
     )
-    y = output(u.shape, u.dtype)
+    C = C if np.iscomplexobj(state) else _twice_real(C)
+    options = {
+        "share": share,
+        "parts": 2 if np.iscomplexobj(state) else 1,
+        "wide": int(np.iscomplexobj(state) or 2 in (B.ndim, C.ndim)),
+        "fixed_b": int(B.ndim == 2),
+        "fixed_c": int(C.ndim == 2),
+        "softplus": int(dt_softplus),
+        "skip": int(D is not None),
+        "gated": int(z is not None),
+    }
+    u_flat = _flat(u)
+    inputs = Inputs(
+        u=u_flat,
+        dt=_flat(dt),
+        z=u_flat if z is None else _flat(z),
+        A=_parts(A),
+        B=_parts(_tokens(B)),
+        C=_parts(_tokens(C)),
+        D=_zeros_if_none(D, u),
+        bias=_zeros_if_none(dt_bias, u),
+    )
+    y = output(u.shape, u.dtype, place_of(inputs, options))
     if y.size:
-        C = C if np.iscomplexobj(state) else _twice_real(C)
-        inputs = Inputs(
-            u=_flat(u),
-            dt=_flat(dt),
-            z=_flat(u if z is None else z),
-            A=_parts(A),
-            B=_parts(_tokens(B)),
-            C=_parts(_tokens(C)),
-            D=_zeros_if_none(D, u),
-            bias=_zeros_if_none(dt_bias, u),
-        )
-        options = {
-            "share": share,
-            "parts": 2 if np.iscomplexobj(state) else 1,
-            "wide": int(np.iscomplexobj(state) or 2 in (B.ndim, C.ndim)),
-            "fixed_b": int(B.ndim == 2),
-            "fixed_c": int(C.ndim == 2),
-            "softplus": int(dt_softplus),
-            "skip": int(D is not None),
-            "gated": int(z is not None),
-        }
         scan(inputs, options, bounds, _parts(state), y.reshape(-1))
     return y, state
 

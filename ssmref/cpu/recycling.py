@@ -86,14 +86,14 @@ WAITING = Waiting(LIMIT)
 class Owner:
     """What a result and all views of it hold: with the last one its memory waits."""
 
-    def __init__(self, block: Block, shape: tuple[int, ...], dtype: Any):
-        """Offer numbers that begin with the first line of a block."""
+    def __init__(self, block: Block, shape: tuple[int, ...], dtype: Any, place: int):
+        """Offer numbers that begin `place` bytes after the first line of a block."""
         self.block, self.waiting = block, WAITING
         self.__array_interface__ = {
             "version": 3,
             "shape": shape,
             "typestr": np.dtype(dtype).str,
-            "data": (block.first, False),
+            "data": (block.first + place, False),
         }
 
     def __del__(self):

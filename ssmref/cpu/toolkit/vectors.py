@@ -122,6 +122,13 @@ class Lanes:
         """Return a mask that is false wherever a NaN is compared."""
         return self.builder.fcmp_ordered(relation, a.ir, self.wrap(b).ir)
 
+    def every(self, mask: Any) -> Any:
+        """Return the bit of LLVM that is set where the mask is true in all lanes."""
+        bits = ir.IntType(self.count)
+        return self.builder.icmp_unsigned(
+            "==", self.builder.bitcast(mask, bits), bits(-1)
+        )
+
     def is_nan(self, a: Value) -> Any:
         """Return the mask of the lanes that hold NaN."""
         return self.builder.fcmp_unordered("uno", a.ir, a.ir)
@@ -270,6 +277,19 @@ class Lanes:
         builder.branch(head)
         builder.position_at_end(after)
         return self._like(values, carried)
+
+    def when(self, wanted: Any, values: Sequence[Any], body: Callable) -> list[Any]:
+        """Return ``body(values)`` where the integer `wanted` is not 0, else values."""
+        builder = self.builder
+        before, differs = builder.block, builder.icmp_signed("!=", wanted, INT64(0))
+        with builder.if_then(differs):
+            new, inside = [_raw(v) for v in body(values)], builder.block
+        merged = []
+        for old, other in zip(map(_raw, values), new, strict=True):
+            merged.append(builder.phi(old.type))
+            merged[-1].add_incoming(old, before)
+            merged[-1].add_incoming(other, inside)
+        return self._like(values, merged)
 
     def _like(self, values: Sequence[Any], raw: Sequence[Any]) -> list[Any]:
         """Make vectors of LLVM a `Value` where `values` had one."""
