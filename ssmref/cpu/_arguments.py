@@ -68,9 +68,13 @@ def optional(array: np.ndarray | None, like: np.ndarray, *shape: int) -> np.ndar
     return np.empty((0, *shape), like.dtype) if array is None else ready(array)
 
 
+# The type of the parts of complex numbers.
+PART = {np.dtype(f"c{2 * size}"): np.dtype(f"f{size}") for size in (4, 8)}
+
+
 def parts(array: np.ndarray) -> np.ndarray:
     """Return the real and imaginary parts side by side, ready for a kernel."""
-    return ready(array).view(np.real(array).dtype)
+    return ready(array).view(PART.get(array.dtype, array.dtype))
 
 
 def planes(array: np.ndarray, dtype: Any = np.float64) -> np.ndarray:

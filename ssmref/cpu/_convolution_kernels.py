@@ -12,13 +12,12 @@ the first of a sequence.
 """
 
 import numpy as np
-from numba import prange
 
 from ._streaming import settle, stream, streams
 from .toolkit.elementary import silu_of
-from .toolkit.kernels import INT64, inner, kernel, micro_kernel, parallel_kernel
+from .toolkit.items import Item, for_each
+from .toolkit.kernels import INT64, inner, kernel, micro_kernel
 from .toolkit.rows import along
-from .toolkit.threads import few
 
 # Tokens in registers at a time, and numbers that a thread is given at a time (50 us).
 TOGETHER = 4
@@ -161,23 +160,18 @@ def _stretch(y, x, taps, bias, activate, streaming, states, bounds, first, last)
     settle(y)
 
 
-@parallel_kernel
-def _stretches(y, x, taps, bias, activate, streaming, states, bounds, tokens):
-    length = y.shape[0]
-    for i in prange((length + tokens - 1) // tokens):
-        last = min(length, (i + 1) * tokens)
-        options = taps, bias, activate, streaming, states, bounds
-        _stretch(y, x, *options, i * tokens, last)
+@Item
+def _stretches(y, x, taps, bias, activate, streaming, states, bounds, tokens, item):
+    last = min(len(y), (item + 1) * tokens)
+    options = taps, bias, activate, streaming, states, bounds
+    _stretch(y, x, *options, item * tokens, last)
 
 
 def convolve(y, x, taps, bias, activate, states, bounds):
     """Write y; `states` holds what came before each sequence, oldest first."""
-    options = taps, bias, activate, streams(y, y.shape[1]), states, bounds
-    if few(y.size):
-        _stretch(y, x, *options, 0, len(y))
-    else:
-        tokens = max(TOGETHER, BLOCK // y.shape[1] // TOGETHER * TOGETHER)
-        _stretches(y, x, *options, tokens)
+    tokens = max(TOGETHER, BLOCK // max(1, y.shape[1]) // TOGETHER * TOGETHER)
+    options = taps, bias, activate, streams(y, y.shape[1]), states, bounds, tokens
+    for_each(_stretches, -(-len(y) // tokens), y.size, y.dtype, y, x, *options)
 
 
 @kernel

@@ -10,47 +10,117 @@ import numpy as np
 from llvmlite import ir
 
 from ._discretize import discretize
-from .toolkit.kernels import INT32, INT64, Value, inner, micro_kernel, use_wide_vectors
-from .toolkit.rows import along
+from .toolkit.kernels import (
+    INT32,
+    INT64,
+    Value,
+    inner,
+    micro_kernel,
+    use_wide_vectors,
+)
+from .toolkit.rows import along, scale_rows
 
-# Channels that are discretised together, and then advanced row by row: long runs of
-# memory, and constants that stay in the first-level cache.
-CHANNELS = 16
+# Channels that an item advances row by row, at most: long runs of memory, while what
+# they are multiplied by stays in the second-level cache. Their systems are found for so
+# many at a time, in the first-level cache.
+CHANNELS, SYSTEMS = 64, 8
 
 
-def _plain_turn(M, m_at, plane, x, x_at, new, new_at, u, count):
-    """Set ``new = a x + b u`` and return ``Re(c new)``: see `system`.
+def channels_at_once(channels):
+    """Return how many channels an item has: there are 8 items if that is possible."""
+    return max(SYSTEMS, min(CHANNELS, -(-channels // 8)))
 
-    `count` is twice the number of states; from m_at on there are four planes in M.
+
+def _plain_turn_rows(
+    M, m_at, m_step, plane, old, new, at, u, u_at, y, y_at, sums, ranks, rows, count, _
+):
+    """Set ``new = a x + b u - sum_r g_r Re(f_r x)`` and ``y = Re(c new)``, row by row.
+
+    Rows of states have `count` real numbers and lie behind each other from `at` on. M
+    has what they are multiplied by: from m_at on for the first row, `m_step` numbers
+    further for each other one, and `plane` numbers apart the planes of `system`, then
+    g and then f of each rank. `sums` holds a number per rank on the way. The last
+    argument says where states will be needed soon.
     """
     i = np.arange(count)
-    own, twisted = x[x_at + i], x[x_at + (i ^ 1)]
-    same, other, b, c = (M[m_at + p * plane + i] for p in range(4))
-    new[new_at + i] = same * own + other * twisted + b * u
-    return M.dtype.type(np.sum(c * new[new_at + i]))
+    for row in range(rows):
+        x, place = old[at + row * count + i], m_at + row * m_step
+        twisted = x[i ^ 1]
+        same, other, b, c, *low = (
+            M[place + p * plane + i] for p in range(4 + 2 * ranks)
+        )
+        value = same * x + other * twisted + b * u[u_at + row]
+        for r in range(ranks):
+            sums[r] = np.sum(low[ranks + r] * x)
+            value -= low[r] * sums[r]
+        new[at + row * count + i] = value
+        y[y_at + row] = np.sum(c * value)
 
 
-@micro_kernel(_plain_turn, number=True)
-def turn(lanes, M, m_at, plane, x, x_at, new, new_at, u, count):
-    """`_plain_turn`."""
+@micro_kernel(_plain_turn_rows)
+def turn_rows(
+    lanes, M, m_at, m_step, plane, old, new, at, u, u_at, y, y_at, sums, ranks, rows,
+    count, soon
+):  # fmt: skip
+    """Vector by vector: first what is read for the ranks, then the new state."""
+    builder, add, mul = lanes.builder, lanes.builder.add, lanes.builder.mul
+
+    def one_row(row, _):
+        here, m_row = add(at, mul(row, count)), add(m_at, mul(row, m_step))
+        later = add(soon, mul(row, count))
+        drive = lanes.broadcast(u, add(u_at, row))
+
+        def from_plane(p, i, mask):
+            return lanes.load(M, add(add(m_row, i), mul(plane, p)), mask)
+
+        def turn(i, total, mask):
+            lanes.prefetch(old, add(later, i))
+            lanes.prefetch(new, add(later, i))
+            own = lanes.load(old, add(here, i), mask)
+            same, other, b, c = (from_plane(INT64(p), i, mask) for p in range(4))
+            value = lanes.fma(same, own, lanes.fma(other, _swapped(own), b * drive))
+
+            def subtract(r, values):
+                g = from_plane(add(INT64(4), r), i, mask)
+                less = lanes.constant(0.0) - lanes.broadcast(sums, r)
+                return [lanes.fma(g, less, values[0])]
+
+            (value,) = lanes.loop(ranks, [value], subtract)
+            lanes.store(value, new, add(here, i), mask)
+            return [lanes.fma(c, value, total[0])]
+
+        _read_ranks(lanes, from_plane, old, here, sums, ranks, count)
+        (total,) = along(lanes, count, [lanes.constant(0.0)], turn)
+        builder.store(lanes.total(total), builder.gep(y, [add(y_at, row)]))
+        return []
+
+    lanes.loop(rows, [], one_row)
+
+
+def _read_ranks(lanes, from_plane, old, here, sums, ranks, count):
+    """Emit the products of a state with f of each rank."""
     builder = lanes.builder
-    pairs = ir.Constant(
-        ir.VectorType(INT32, lanes.count), [i ^ 1 for i in range(lanes.count)]
-    )
 
-    def part(i, sums, mask):
-        own = lanes.load(x, builder.add(x_at, i), mask)
-        twisted = Value(lanes, builder.shuffle_vector(own.ir, own.ir, pairs))
-        places = [
-            builder.add(builder.add(m_at, i), builder.mul(plane, INT64(p)))
-            for p in range(4)
-        ]
-        same, other, b, c = (lanes.load(M, place, mask) for place in places)
-        value = lanes.fma(same, own, lanes.fma(other, twisted, b * u))
-        lanes.store(value, new, builder.add(new_at, i), mask)
-        return [lanes.fma(c, value, sums[0])]
+    def one_rank(r, _):
+        number = builder.add(INT64(4), builder.add(ranks, r))
 
-    return lanes.total(along(lanes, count, [lanes.constant(0.0)], part)[0])
+        def part(i, total, mask):
+            x = lanes.load(old, builder.add(here, i), mask)
+            return [lanes.fma(from_plane(number, i, mask), x, total[0])]
+
+        (total,) = along(lanes, count, [lanes.constant(0.0)], part)
+        builder.store(lanes.total(total), builder.gep(sums, [r]))
+        return []
+
+    lanes.loop(ranks, [], one_rank)
+
+
+def _swapped(pairs):
+    """Exchange real and imaginary parts."""
+    lanes = pairs.lanes
+    places = ir.VectorType(INT32, lanes.count)
+    swapped = ir.Constant(places, [i ^ 1 for i in range(lanes.count)])
+    return Value(lanes, lanes.builder.shuffle_vector(pairs.ir, pairs.ir, swapped))
 
 
 def _plain_dot(a, a_at, b, b_at, count):
@@ -84,57 +154,131 @@ def dot(lanes, a, a_at, b, b_at, count):
     return lanes.total(along(lanes, builder.sub(count, done), [total], part)[0])
 
 
-def _plain_move(old, at, new, weights, w_at, count):
-    """Move numbers one place on; return the sum of their products with weights."""
-    own = old[at : at + count].copy()
-    new[at + 1 : at + 1 + count] = own
-    return np.dot(own, weights[w_at : w_at + count])
+def _plain_move(old, new, at, weights, w_at, keys, shifted, j, rows, count, _):
+    """Move rows of numbers one place on and put keys in front.
 
-
-@micro_kernel(_plain_move, number=True)
-def move(lanes, old, at, new, weights, w_at, count):
-    """One sum per lane, then the sum of the lanes.
-
-    The last numbers go first: both arrays often lie equally far from the beginning of
-    a page, and then the processor takes a load from behind a store for one from it.
+    The products of the new rows with those of `weights` are summed in `shifted`.
     """
-    builder = lanes.builder
-    target, whole = builder.add(at, INT64(1)), builder.sdiv(count, INT64(lanes.count))
+    for row in range(rows):
+        own = slice(at + row * count, at + (row + 1) * count)
+        moved = np.append(keys[j + row], old[own][:-1])
+        new[own] = moved
+        taps = weights[w_at + row * count : w_at + (row + 1) * count]
+        shifted[j + row] = np.dot(moved, taps)
 
-    def part(i, total, mask):
-        own = lanes.load(old, builder.add(at, i), mask)
-        lanes.store(own, new, builder.add(target, i), mask)
-        weight = lanes.load(weights, builder.add(w_at, i), mask)
-        return lanes.fma(own, weight, total)
 
-    def back(i, sums):
-        i = builder.sub(whole, builder.add(i, INT64(1)))
-        return [part(builder.mul(i, INT64(lanes.count)), sums[0], None)]
+@micro_kernel(_plain_move)
+def move(lanes, old, new, at, weights, w_at, keys, shifted, j, rows, count, soon):
+    """What leaves a vector enters the next one: all are stored where others were."""
+    builder, add, mul = lanes.builder, lanes.builder.add, lanes.builder.mul
+    places = list(range(lanes.count - 1, 2 * lanes.count - 1))
+    behind = ir.Constant(ir.VectorType(INT32, lanes.count), places)
 
-    done = builder.mul(whole, INT64(lanes.count))
-    rest = part(done, lanes.constant(0.0), lanes.first(builder.sub(count, done)))
-    return lanes.total(lanes.loop(whole, [rest], back)[0])
+    def one_row(row, _):
+        first = mul(row, count)
+        here, later = add(at, first), add(soon, first)
+
+        def part(i, values, mask):
+            lanes.prefetch(old, add(later, i))
+            lanes.prefetch(new, add(later, i))
+            before, total = values
+            own = lanes.load(old, add(here, i), mask)
+            moved = Value(lanes, builder.shuffle_vector(before.ir, own.ir, behind))
+            lanes.store(moved, new, add(here, i), mask)
+            weight = lanes.load(weights, add(add(w_at, first), i), mask)
+            # The last key leaves the row: whatever it is meets no weight.
+            known = moved if mask is None else lanes.select(mask, moved, 0.0)
+            return [own, lanes.fma(known, weight, total)]
+
+        place = add(j, row)
+        start = [lanes.broadcast(keys, place), lanes.constant(0.0)]
+        _, total = along(lanes, count, start, part)
+        builder.store(lanes.total(total), builder.gep(shifted, [place]))
+        return []
+
+    lanes.loop(rows, [], one_row)
+
+
+def _plain_combine(out, at, keep, source, s_at, factors, f_at, m, n):
+    """Set m rows of n numbers to others times a factor each, or add if `keep`."""
+    rows = slice(at, at + m * n)
+    scaled = source[s_at : s_at + m * n] * np.repeat(factors[f_at : f_at + m], n)
+    out[rows] = out[rows] + scaled if keep else scaled
+
+
+@micro_kernel(_plain_combine)
+def combine(lanes, out, at, keep, source, s_at, factors, f_at, m, n):
+    """Row by row."""
+    builder, add = lanes.builder, lanes.builder.add
+
+    def row(r, _):
+        first, factor = builder.mul(r, n), lanes.broadcast(factors, add(f_at, r))
+        to, place = add(at, first), add(s_at, first)
+
+        def part(i, _, mask):
+            before = lanes.load(out, add(to, i), mask)
+            before = lanes.select(
+                builder.icmp_signed("!=", keep, INT64(0)), before, 0.0
+            )
+            own = lanes.load(source, add(place, i), mask)
+            lanes.store(lanes.fma(own, factor, before), out, add(to, i), mask)
+            return []
+
+        return along(lanes, n, [], part)
+
+    lanes.loop(m, [], row)
+
+
+@inner
+def add_skip(y, D, u):
+    """Add D u."""
+    use_wide_vectors()
+    for c in range(len(D)):
+        y[c] += D[c] * u[c]
 
 
 @inner
 def system(dt, A, B, C, hold, first, last, M):
-    """Fill the planes of rows `first` to `last`: what `turn` multiplies by.
+    """Fill the planes of rows `first` to `last`: what `turn_rows` multiplies by.
 
-    M is (4, rows, 2 state): a_re twice, -a_im and a_im, b, and 2 c conjugated. A, B and
-    C have parts side by side.
+    M is (4, rows times 2 state): a_re twice, -a_im and a_im, b, and 2 c conjugated. A,
+    B and C have parts side by side.
     """
-    state = A.shape[1] // 2
-    size = (last - first) * state
-    z, a, g = np.empty((2, size)), np.empty((2, size)), np.empty((2, size))
-    for row in range(last - first):
-        own = slice(row * state, (row + 1) * state)
-        _exponents(dt[first + row], A[first + row], z[0, own], z[1, own])
-    discretize(z, a, g, hold)
-    for row in range(last - first):
-        own = slice(row * state, (row + 1) * state)
-        _decays(a[0, own], a[1, own], M[0, row], M[1, row])
-        _drives(g[0, own], g[1, own], dt[first + row], B[first + row], M[2, row])
-        _reads(C[first + row], M[3, row])
+    size, most = A.shape[1], min(SYSTEMS, last - first)
+    work, steps = np.empty((6, most * size // 2)), np.empty(most)
+    for row in range(first, last, SYSTEMS):
+        stop = min(row + SYSTEMS, last)
+        for d in range(row, stop):
+            steps[d - row] = dt[d]
+        parameters = slice(row * size, stop * size)
+        own = slice((row - first) * size, (stop - first) * size)
+        _system(
+            *(steps[: stop - row], A.ravel()[parameters], B.ravel()[parameters]),
+            *(C.ravel()[parameters], hold, work),
+            *(M[0][own], M[1][own], M[2][own], M[3][own]),
+        )
+
+
+@inner
+def _system(steps, A, B, C, hold, work, same, other, b, c):
+    """Find a and b in double precision, and round them."""
+    count, plane = len(A) // 2, work.shape[1]
+    split(A, work[0], work[1])
+    scale_planes(work.ravel(), 0, plane, steps, count // len(steps))
+    discretize(work[0:2], work[2:4], work[4:6], hold)
+    scale_planes(work.ravel(), 4 * plane, plane, steps, count // len(steps))
+    decays(work[2], work[3], same, other)
+    _drives(work[4], work[5], B, b)
+    _reads(C, c)
+
+
+@inner
+def scale_planes(planes, at, plane, factors, n):
+    """Multiply rows of n numbers of two planes by a factor each."""
+    m = len(factors)
+    for part in range(2):
+        place = at + part * plane
+        _ = scale_rows(planes, place, n, planes, place, n, factors, 0, m, n)
 
 
 # Loops over arrays that begin where the loops do: Numba allows for negative indices
@@ -142,27 +286,27 @@ def system(dt, A, B, C, hold, first, last, M):
 
 
 @inner
-def _exponents(dt, A, re, im):
+def split(pairs, re, im):
+    """Part numbers whose parts lie side by side."""
     use_wide_vectors()
-    step = np.float64(dt)
-    for n in range(len(re)):
-        re[n], im[n] = step * A[2 * n], step * A[2 * n + 1]
+    for n in range(len(pairs) // 2):
+        re[n], im[n] = pairs[2 * n], pairs[2 * n + 1]
 
 
 @inner
-def _decays(re, im, same, other):
+def decays(re, im, same, other):
+    """Fill two planes: real parts twice, imaginary parts with both signs."""
     use_wide_vectors()
-    for n in range(len(re)):
+    for n in range(len(same) // 2):
         same[2 * n] = same[2 * n + 1] = re[n]
         other[2 * n], other[2 * n + 1] = -im[n], im[n]
 
 
 @inner
-def _drives(g_re, g_im, dt, B, b):
+def _drives(g_re, g_im, B, b):
     use_wide_vectors()
-    step = np.float64(dt)
-    for n in range(len(g_re)):
-        re, im = step * B[2 * n], step * B[2 * n + 1]
+    for n in range(len(b) // 2):
+        re, im = np.float64(B[2 * n]), np.float64(B[2 * n + 1])
         b[2 * n], b[2 * n + 1] = (
             g_re[n] * re - g_im[n] * im,
             g_re[n] * im + g_im[n] * re,

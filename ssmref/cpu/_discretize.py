@@ -59,9 +59,9 @@ def _zero_order_hold(z_re, z_im, a_re, a_im, g_re, g_im):
         re, im = above * (1 - less) - less, size * sine
         norm = x * x + y * y
         tiny = norm < TINY
-        norm = 1.0 if tiny else norm
-        g_re[i] = 1.0 if tiny else (re * x + im * y) / norm
-        g_im[i] = 0.0 if tiny else (im * x - re * y) / norm
+        inverse = 1 / (1.0 if tiny else norm)
+        g_re[i] = 1.0 if tiny else (re * x + im * y) * inverse
+        g_im[i] = 0.0 if tiny else (im * x - re * y) * inverse
 
 
 @inner
@@ -70,7 +70,7 @@ def _bilinear(z_re, z_im, a_re, a_im, g_re, g_im):
     use_wide_vectors()
     for i in range(len(z_re)):
         x, y = z_re[i] / 2, z_im[i] / 2
-        norm = (1 - x) * (1 - x) + y * y
-        g_re[i], g_im[i] = (1 - x) / norm, y / norm
+        inverse = 1 / ((1 - x) * (1 - x) + y * y)
+        g_re[i], g_im[i] = (1 - x) * inverse, y * inverse
         # 1 + z/2 = 2 - (1 - z/2)
-        a_re[i], a_im[i] = ((1 - x) * (1 + x) - y * y) / norm, 2 * y / norm
+        a_re[i], a_im[i] = ((1 - x) * (1 + x) - y * y) * inverse, 2 * y * inverse

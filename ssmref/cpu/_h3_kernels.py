@@ -12,12 +12,12 @@ sequence for a stripe of sets. Where jobs are too few, sequences are cut as in
 import numpy as np
 
 from ._diagonal_setup import constants
-from ._diagonal_step import CHANNELS, move, system, turn
+from ._diagonal_step import add_skip, channels_at_once, move, system, turn_rows
 from ._h3_tiles import run_part
 from ._time_parts import carry_all, parts_of, stripe_of
 from .toolkit.items import Item, for_each
 from .toolkit.kernels import inner, lane_count
-from .toolkit.memory import aligned_zeros
+from .toolkit.memory import aligned_zeros, new_numbers
 
 # A pass without output costs so much of one with output; see `_s4d_kernels`.
 FIRST_PASS = 0.7
@@ -91,64 +91,83 @@ def pairs_of(heads, features, count):
 
 
 def step(
-    q, k, v, dt, A, B, C, D, shift, hold, shift_state, new_shift, state, new, rows
+    q, k, v, dt, A, B, C, D, shift, skip, hold, shift_state, new_shift, state, new, rows
 ):
     """Return y, and fill both new states, the last as real numbers; D may be empty.
 
-    `shift` is as in `scan`; states of pairs are (slots, pairs, 2 state), A, B and C
-    (heads, 2 state), with parts side by side.
+    `shift` are the taps, `skip` what else keys meet, or empty; states of pairs are
+    (slots, pairs, 2 state), A, B and C (heads, 2 state), with parts side by side.
     """
-    y = np.zeros_like(q)
+    y, shifted = np.zeros_like(q), np.empty_like(k)
     work = 100 * A.size + 5 * len(q) * state[:1].size
-    arguments = (q, k, v, y, dt, A, B, C, D, shift, hold, shift_state, new_shift)
-    blocks = -(-len(A) // CHANNELS)
-    for_each(_step, blocks, work, q.dtype, *arguments, state, new, rows)
+    arguments = (q, k, v, y, dt, A, B, C, D, shift, skip, shifted, hold)
+    heads = channels_at_once(len(A))
+    arguments = (*arguments, shift_state, new_shift, state, new, rows, heads)
+    for_each(_step, -(-len(A) // heads), work, q.dtype, *arguments)
     return y
 
 
 @Item
 def _step(
-    q, k, v, y, dt, A, B, C, D, shift, hold, shift_state, new_shift, state, new, rows,
-    block
+    q, k, v, y, dt, A, B, C, D, shift, skip, shifted, hold, shift_state, new_shift,
+    state, new, rows, heads, block
 ):  # fmt: skip
-    """Advance CHANNELS heads of every row that has a slot."""
-    first, last = block * CHANNELS, min((block + 1) * CHANNELS, len(A))
-    features = k.shape[1] // len(A)
-    M = np.empty((4, last - first, A.shape[1]), A.dtype)
-    system(dt, A, B, C, hold, first, last, M)
-    planes, keys = M.ravel(), np.empty((last - first) * features, k.dtype)
+    """Advance some heads of every row that has a slot."""
+    first, last = block * heads, min((block + 1) * heads, len(A))
+    features, count = k.shape[1] // len(A), last - first
+    M = new_numbers(4 * count * A.shape[1], q)
+    system(dt, A, B, C, hold, first, last, M.reshape(4, count * A.shape[1]))
+    kv, found = np.empty((2, count * features * features), q.dtype)
+    begin, end = first * features, last * features
+    old_keys, new_keys, weights = shift_state.ravel(), new_shift.ravel(), shift.ravel()
+    flat_k, flat_shifted, taps = k.ravel(), shifted.ravel(), shift.shape[1]
     for i in range(len(rows)):
-        if rows[i] >= 0:
-            channel = first * features
-            _shift_keys(k, shift, shift_state, new_shift, rows[i], i, channel, keys)
-            _step_heads(q, v, y, D, keys, planes, state, new, rows[i], i, first)
+        if rows[i] < 0:
+            continue
+        here = rows[i] * k.shape[1] + begin
+        soon = rows[min(i + 1, len(rows) - 1)] * k.shape[1] + begin
+        move(
+            *(old_keys, new_keys, here * taps, weights, begin * taps, flat_k),
+            *(flat_shifted, i * k.shape[1] + begin, end - begin, taps, soon * taps),
+        )
+        if len(skip):
+            add_skip(shifted[i, begin:end], skip[begin:end], k[i, begin:end])
+        _pairs(shifted[i, begin:end], v[i, begin:end], features, kv)
+        _turn_heads(M, count, features, state, new, here, soon, kv, found)
+        skips = D[first:last] if len(D) else D
+        _read(found, kv, skips, q[i, begin:end], features, y[i, begin:end])
 
 
 @inner
-def _shift_keys(k, shift, old, new, row, i, first, shifted):
-    """Move the keys of some channels one place on; fill the shifted keys."""
-    taps, weights = shift.shape[1], shift.ravel()
-    before, after = old.ravel(), new.ravel()
-    for j in range(len(shifted)):
-        c = first + j
-        at, key = (row * k.shape[1] + c) * taps, k[i, c]
-        after[at] = key
-        total = move(before, at, after, weights, c * taps + 1, taps - 1)
-        shifted[j] = weights[c * taps] * key + total
-
-
-@inner
-def _step_heads(q, v, y, D, keys, M, state, new, row, i, first):
-    """Advance the pairs of some heads of one row; a channel of keys has its pairs."""
-    size, features = state.shape[2], state.shape[1] // q.shape[1]
-    old, out, plane = state.ravel(), new.ravel(), len(M) // 4
+def _pairs(keys, values, features, products):
+    """Multiply each key of a head with each value of it."""
     for c in range(len(keys)):
-        head = c // features
-        skip = D[first + head] if len(D) else v.dtype.type(0)
-        channel, base = first * features + c, (first + head) * features
-        query, key = q[i, channel], keys[c]
+        base = c // features * features
         for b in range(features):
-            at = ((row * q.shape[1] + channel) * features + b) * size
-            kv = key * v[i, base + b]
-            total = turn(M, head * size, plane, old, at, out, at, kv, size)
-            y[i, base + b] += query * (total + skip * kv)
+            products[c * features + b] = keys[c] * values[base + b]
+
+
+@inner
+def _turn_heads(M, heads, features, state, new, here, soon, kv, found):
+    """Advance the pairs of some heads; one head has the same system for all of its."""
+    pairs, size = features * features, state.shape[2]
+    old, out, sums = state.ravel(), new.ravel(), np.empty(1, M.dtype)
+    step, together = (size, heads) if features == 1 else (0, 1)
+    for head in range(0, heads, together):
+        own, row = head * pairs, features * size
+        turn_rows(
+            *(M, head * size, step, heads * size, old, out, here * row + own * size),
+            *(kv, own, found, own, sums, 0, together * pairs, size),
+            soon * row + own * size,
+        )
+
+
+@inner
+def _read(found, kv, D, q, features, y):
+    """Add to y what queries find in the pairs of each key."""
+    for c in range(len(q)):
+        head = c // features
+        skip = D[head] if len(D) else q.dtype.type(0)
+        for b in range(features):
+            pair = c * features + b
+            y[head * features + b] += q[c] * (found[pair] + skip * kv[pair])

@@ -9,22 +9,23 @@ once per channel.
 from typing import Any
 
 import numpy as np
-from numba import prange
 
+from ._row_products import store_totals
 from .toolkit.elementary import LOG2_E, cos, exp, exp2_of, silu, sin, softplus
+from .toolkit.items import Item, for_each
 from .toolkit.kernels import (
     INT64,
     Lanes,
     kernel,
     micro_kernel,
-    parallel_kernel,
     use_wide_vectors,
 )
 from .toolkit.rows import along
-from .toolkit.threads import few
 
-# Channels of a piece of work.
-PIECE = 512
+# Channels of a piece of work, and of those that go side by side.
+PIECE, TOGETHER = 512, 4
+# Vectors from the one that is computed to the one that memory is asked for meanwhile.
+AHEAD = 32
 
 
 def _plain_step(old, new, at, to, A, a, dt, dx, y, channels, states, B, b, C, c):
@@ -40,29 +41,55 @@ def _plain_step(old, new, at, to, A, a, dt, dx, y, channels, states, B, b, C, c)
 
 @micro_kernel(_plain_step)
 def _step(lanes, old, new, at, to, A, a, dt, dx, y, channels, states, *rest):
-    """Emit `_plain_step`: whole vectors, then one of what is left."""
-    builder, add = lanes.builder, lanes.builder.add
+    """Emit `_plain_step`: some channels together, then those that are left one by one.
 
-    def channel(j, values):
-        (row,) = values
-        factors = lanes.broadcast(dt, j), lanes.broadcast(dx, j)
+    Channels that are together wait for nothing of each other, and their sums are added
+    across lanes at once.
+    """
+    builder = lanes.builder
+    together = min(TOGETHER, lanes.count)
+    pieces = builder.sdiv(channels, INT64(together))
+    done = builder.mul(pieces, INT64(together))
 
-        def part(n, sums, mask):
-            places = [add(add(x, row), n) for x in (at, to, a)]
-            own = old, new, A, places, n, factors
-            return [_vector(lanes, *own, mask, sums[0], *rest)]
+    def some(count, first):
+        def group(i, _):
+            d = builder.add(first, builder.mul(i, INT64(count)))
+            own = old, new, A, (at, to, a), dt, dx
+            sums = _channels(lanes, own, d, count, states, rest)
+            store_totals(lanes, sums, y, d)
+            return []
 
-        (total,) = along(lanes, states, [lanes.constant(0.0)], part)
-        builder.store(lanes.total(total), builder.gep(y, [j]))
-        return [add(row, states)]
+        return group
 
-    lanes.loop(channels, [INT64(0)], channel)
+    lanes.loop(pieces, [], some(together, INT64(0)))
+    lanes.loop(builder.sub(channels, done), [], some(1, done))
+
+
+def _channels(lanes: Lanes, own, first, count, states, rest) -> list:
+    """Advance `count` channels, vector by vector; return what C reads of each."""
+    old, new, A, starts, dt, dx = own
+    add, mul = lanes.builder.add, lanes.builder.mul
+    numbers = [add(first, INT64(k)) for k in range(count)]
+    rows = [mul(j, states) for j in numbers]
+    factors = [(lanes.broadcast(dt, j), lanes.broadcast(dx, j)) for j in numbers]
+
+    def part(n, sums, mask):
+        found = []
+        for row, factor, total in zip(rows, factors, sums, strict=True):
+            places = [add(add(x, row), n) for x in starts]
+            work = old, new, A, places, n, factor
+            found.append(_vector(lanes, *work, mask, total, *rest))
+        return found
+
+    return along(lanes, states, [lanes.constant(0.0)] * count, part)
 
 
 def _vector(lanes: Lanes, old, new, A, places, n, factors, mask, total, *rest) -> Any:
     """Advance a vector of states; return `total` plus what C reads of them."""
     B, b, C, c = rest
     (at, to, a), (step, drive), add = places, factors, lanes.builder.add
+    for array, place in ((old, at), (new, to)):
+        lanes.prefetch(array, add(place, INT64(AHEAD * lanes.count)))
     decay = exp2_of(step * lanes.load(A, a, mask))
     own = drive * lanes.load(B, add(b, n), mask)
     state = lanes.fma(decay, lanes.load(old, at, mask), own)
@@ -149,8 +176,8 @@ def _advance_piece(tokens, work, slot, row, first, last, softened, y):
     _complete(own, drive, D[first:last], z[row, first:last])
 
 
-@kernel
-def _advance_item(tokens, work, rows, softened, y, item):
+@Item
+def _advance_item(u, raw, z, D, bias, old, new, A, B, C, rows, softened, y, item):
     """Advance one piece of one row; the output of padding is 0."""
     channels = y.shape[1]
     pieces = -(-channels // PIECE)
@@ -159,19 +186,8 @@ def _advance_item(tokens, work, rows, softened, y, item):
     if rows[row] < 0:
         y[row, first:last] = 0
     else:
+        tokens, work = (u, raw, z, D, bias), (old, new, A, B, C)
         _advance_piece(tokens, work, rows[row], row, first, last, softened, y)
-
-
-@parallel_kernel
-def _advance_in_parallel(tokens, work, rows, softened, y):
-    for item in prange(y.shape[0] * -(-y.shape[1] // PIECE)):
-        _advance_item(tokens, work, rows, softened, y, item)
-
-
-@kernel
-def _advance_serially(tokens, work, rows, softened, y):
-    for item in range(y.shape[0] * -(-y.shape[1] // PIECE)):
-        _advance_item(tokens, work, rows, softened, y, item)
 
 
 def advance_token(tokens, work, rows, softened, y):
@@ -182,7 +198,7 @@ def advance_token(tokens, work, rows, softened, y):
     `work`: states old and new (slots, channels, state, parts), A (channels, state,
     parts), B and C (batch, groups, state, parts).
     """
-    # An update of a state, with its exponential, counts twice.
-    small = few(2 * y.size * work[2].shape[1])
-    run = _advance_serially if small else _advance_in_parallel
-    run(tokens, work, rows, softened, y)
+    # One thread alone takes as long for a byte as for an operation of `few`.
+    moved = (2 * y.size + y.shape[1]) * work[2].shape[1] * y.itemsize
+    items = y.shape[0] * -(-y.shape[1] // PIECE)
+    for_each(_advance_item, items, moved, y.dtype, *tokens, *work, rows, softened, y)

@@ -2,7 +2,8 @@
 
 The limit: each number of the state is read once and written once; per head there is
 one exp. Vectors run along the state, which is how it lies in memory: a row of it is
-updated and multiplied with C in one go.
+updated and multiplied with C in one go. Large states are written past the caches, or
+each line of the new one would be fetched first.
 """
 
 import math
@@ -11,30 +12,35 @@ import numpy as np
 
 from ._mamba2_kernels import Call
 from ._outputs import output
+from ._streaming import settle, stream, streams
 from .toolkit.elementary import silu, softplus
 from .toolkit.items import Item, for_each
-from .toolkit.kernels import inner, micro_kernel, use_wide_vectors
+from .toolkit.kernels import INT64, inner, micro_kernel, use_wide_vectors
 from .toolkit.rows import along
 
-# Threads that others keep from running delay a token by milliseconds: so many times the
-# usual work is done in one. A sequence of a model of 130 million parameters is less.
-ALONE = 2
+# Vectors from the one that is computed to the one that memory is asked for meanwhile.
+AHEAD = 32
 
 
 def advance(
-    call: Call, state: np.ndarray, rows: np.ndarray
+    call: Call, state: np.ndarray, rows: np.ndarray, named: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the outputs (batch, heads, headdim) and all states after one token.
 
-    Row i of the batch advances ``state[rows[i]]``; a negative row is padding.
+    Row i of the batch advances ``state[rows[i]]``; a negative row is padding. Rows that
+    are not `named` have the states of their own numbers.
     """
-    y, new = np.zeros_like(call.x), output(state.shape, state.dtype)
-    owners = np.full(len(state), -1)
-    live = np.flatnonzero(rows >= 0)
-    owners[rows[live]] = live
+    y = np.zeros(call.x.shape, call.x.dtype)
+    new, owners = output(state.shape, state.dtype), rows
+    if named:
+        owners = np.full(len(state), -1)
+        live = np.flatnonzero(rows >= 0)
+        owners[rows[live]] = live
     items = state.shape[0] * state.shape[1]
-    operations = state.size // ALONE
-    for_each(step_item, items, operations, state.dtype, call, state, new, owners, y)
+    # One thread alone takes as long for a byte as for an operation of `few`.
+    moved, streaming = 2 * state.nbytes, streams(new, state.shape[3])
+    work = call, state, new, owners, y, streaming
+    for_each(step_item, items, moved, state.dtype, *work)
     return y, new
 
 
@@ -51,11 +57,10 @@ def _plain_advance(new, state, at, decay, keys, k_at, queries, x, x_at, dt, y, m
     y[x_at + p] = (new[places] * queries[k_at + s]).sum(axis=1)
 
 
-@micro_kernel(_plain_advance)
-def advance_rows(
-    lanes, new, state, at, decay, keys, k_at, queries, x, x_at, dt, y, m, n
+def _emit(
+    past_caches, lanes, new, state, at, decay, keys, k_at, queries, x, x_at, dt, y, m, n
 ):
-    """Row by row."""
+    """Emit `_plain_advance`, row by row."""
     builder = lanes.builder
 
     def row(p, _):
@@ -66,9 +71,13 @@ def advance_rows(
         def part(s, sums, mask):
             key = lanes.load(keys, builder.add(k_at, s), mask)
             query = lanes.load(queries, builder.add(k_at, s), mask)
-            old = lanes.load(state, builder.add(base, s), mask)
-            value = lanes.fma(decay, old, drive * key)
-            lanes.store(value, new, builder.add(base, s), mask)
+            here = builder.add(base, s)
+            lanes.prefetch(state, builder.add(here, INT64(AHEAD * lanes.count)))
+            value = lanes.fma(decay, lanes.load(state, here, mask), drive * key)
+            if past_caches and mask is None:
+                stream(lanes, value, new, here)
+            else:
+                lanes.store(value, new, here, mask)
             return [lanes.fma(value, query, sums[0])]
 
         (sums,) = along(lanes, n, [lanes.constant(0.0)], part)
@@ -76,6 +85,18 @@ def advance_rows(
         return []
 
     lanes.loop(m, [], row)
+
+
+@micro_kernel(_plain_advance)
+def advance_rows(lanes, *arguments):
+    """Row by row."""
+    _emit(False, lanes, *arguments)
+
+
+@micro_kernel(_plain_advance)
+def stream_rows(lanes, *arguments):
+    """Row by row, written past the caches."""
+    _emit(True, lanes, *arguments)
 
 
 @inner
@@ -101,7 +122,7 @@ def skip_and_gate(call, y, row, head):
 
 
 @Item
-def step_item(call, state, new, owners, y, item):
+def step_item(call, state, new, owners, y, streaming, item):
     """Advance one head of one slot, or copy it if no row of the batch owns the slot."""
     heads, width = call.x.shape[1:]
     groups, depth = call.B.shape[1:]
@@ -116,11 +137,15 @@ def step_item(call, state, new, owners, y, item):
     dt = call.low if dt < call.low else dt
     dt = call.high if dt > call.high else dt
     decay = math.exp(dt * call.A[head])
-    group = head // (heads // groups)
-    advance_rows(
-        *(new.reshape(-1), state.reshape(-1), item * width * depth),
-        *(decay, call.B.reshape(-1), (row * groups + group) * depth),
-        *(call.C.reshape(-1), call.x.reshape(-1), (row * heads + head) * width, dt),
-        *(y.reshape(-1), width, depth),
+    token, group = row * heads + head, row * groups + head // (heads // groups)
+    work = (
+        *(new.reshape(-1), state.reshape(-1), item * width * depth, decay),
+        *(call.B.reshape(-1), group * depth, call.C.reshape(-1)),
+        *(call.x.reshape(-1), token * width, dt, y.reshape(-1), width, depth),
     )
+    if streaming:
+        stream_rows(*work)
+        settle(new)
+    else:
+        advance_rows(*work)
     skip_and_gate(call, y, row, head)

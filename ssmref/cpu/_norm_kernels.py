@@ -7,17 +7,15 @@ the sum and the division. Sums run in vectors, of which no lane adds more than
 """
 
 import numpy as np
-from numba import prange
 
 from .toolkit.elementary import reciprocal_root, silu
+from .toolkit.items import Item, for_each
 from .toolkit.kernels import (
     INT64,
     kernel,
     micro_kernel,
-    parallel_kernel,
     use_wide_vectors,
 )
-from .toolkit.threads import few
 
 # Sums at a time, so that none waits for the one before it.
 SUMS = 4
@@ -193,20 +191,17 @@ def _rms_rows(y, x, weight, z, gate, size, eps, first, last):
             _rms_group(y[row, group], x[row, group], weight[group], gates, gate, eps)
 
 
-@parallel_kernel
-def _rms_parallel(y, x, weight, z, gate, size, eps, rows):
-    for i in prange((len(x) + rows - 1) // rows):
-        last = min(len(x), (i + 1) * rows)
-        _rms_rows(y, x, weight, z, gate, size, eps, i * rows, last)
+@Item
+def _rms_item(y, x, weight, z, gate, size, eps, rows, item):
+    last = min(len(x), (item + 1) * rows)
+    _rms_rows(y, x, weight, z, gate, size, eps, item * rows, last)
 
 
 def rms(y, x, weight, z, gate, size, eps):
     """Write rows of x divided by the root mean squares of their groups."""
-    options = y, x, weight, z, gate, max(size, 1), float(eps)
-    if few(y.size):
-        _rms_rows(*options, 0, len(y))
-    else:
-        _rms_parallel(*options, _rows_per_block(y))
+    rows = _rows_per_block(y)
+    options = y, x, weight, z, gate, max(size, 1), float(eps), rows
+    for_each(_rms_item, -(-len(y) // rows), y.size, y.dtype, *options)
 
 
 @kernel
@@ -226,21 +221,18 @@ def _layer_rows(y, x, weight, bias, eps, first, last):
         _normalise(y[row], x[row], mean, kind(rest), factor, weight, bias)
 
 
-@parallel_kernel
-def _layer_parallel(y, x, weight, bias, eps, rows):
-    for i in prange((len(x) + rows - 1) // rows):
-        last = min(len(x), (i + 1) * rows)
-        _layer_rows(y, x, weight, bias, eps, i * rows, last)
+@Item
+def _layer_item(y, x, weight, bias, eps, rows, item):
+    last = min(len(x), (item + 1) * rows)
+    _layer_rows(y, x, weight, bias, eps, item * rows, last)
 
 
 def layer(y, x, weight, bias, eps):
     """Write rows of x with mean 0 and variance 1, times `weight`, plus `bias`."""
-    options = y, x, weight, bias, float(eps)
-    if few(y.size):
-        _layer_rows(*options, 0, len(y))
-    else:
-        _layer_parallel(*options, _rows_per_block(y))
+    rows = _rows_per_block(y)
+    options = y, x, weight, bias, float(eps), rows
+    for_each(_layer_item, -(-len(y) // rows), y.size, y.dtype, *options)
 
 
 def _rows_per_block(y):
-    return max(1, BLOCK // y.shape[1])
+    return max(1, BLOCK // max(1, y.shape[1]))

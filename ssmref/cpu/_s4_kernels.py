@@ -12,7 +12,7 @@ import numpy as np
 
 from ._diagonal import CHUNK, put, take
 from ._s4_sweep import sweep
-from ._s4_system import RANKS, SINGULAR, dense_of, fill_system, rows_of_system
+from ._s4_system import RANKS, SINGULAR, dense_of, fill_systems, rows_of_system
 from ._time_parts import cut, parts_of, stripe_of
 from .toolkit.items import Item, for_each
 from .toolkit.kernels import inner, lane_count, lane_count_of
@@ -99,7 +99,7 @@ def _carry(bounds, dense, initial, states, count):
 def _prepare(dt, A, B, C, P, W, count, exists, channel):
     """Fill the lane of a channel with its system, if that exists."""
     S = np.empty((RANKS + 2 * len(P), 2, A.shape[1] // 2))
-    exists[channel] = fill_system(dt, A, B, C, P, channel, S)
+    fill_systems(dt, A, B, C, P, channel, channel + 1, exists, S)
     own, lane = W[channel // count], channel % count
     for n in range(S.shape[2]):
         for row in range(S.shape[0]):

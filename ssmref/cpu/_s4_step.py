@@ -2,15 +2,16 @@
 
 Limit: memory. A step reads A, B, C, P and the state and writes the state. Its system,
 some 50 operations per number, is found for some channels at a time and stays in the
-first-level cache for all rows of the batch.
+caches of a core for all rows of the batch.
 """
 
 import numpy as np
 
-from ._diagonal_step import CHANNELS, dot, turn
-from ._s4_system import DECAY, DRIVE, RANKS, READ, SINGULAR, fill_system
+from ._diagonal_step import SYSTEMS, add_skip, channels_at_once, decays, turn_rows
+from ._s4_system import DECAY, DRIVE, RANKS, READ, SINGULAR, fill_systems
 from .toolkit.items import Item, for_each
-from .toolkit.kernels import inner
+from .toolkit.kernels import inner, use_wide_vectors
+from .toolkit.memory import new_numbers
 
 
 def step(u, dt, A, B, C, D, P, state, new, rows):
@@ -19,68 +20,59 @@ def step(u, dt, A, B, C, D, P, state, new, rows):
     D may be empty. Raises ValueError where a system is singular.
     """
     y, exists = np.empty_like(u), np.zeros(len(A), np.bool_)
-    blocks, work = -(-len(A) // CHANNELS), (100 + 15 * len(u)) * A.size
-    arguments = (u, y, dt, A, B, C, D, P, state, new, rows, exists)
-    for_each(_step, blocks, work, u.dtype, *arguments)
+    work, channels = (100 + 15 * len(u)) * A.size, channels_at_once(len(A))
+    arguments = (u, y, dt, A, B, C, D, P, state, new, rows, exists, channels)
+    for_each(_step, -(-len(A) // channels), work, u.dtype, *arguments)
     if not exists.all():
         raise ValueError(SINGULAR)
     return y
 
 
 @Item
-def _step(u, y, dt, A, B, C, D, P, state, new, rows, exists, block):
-    """Advance CHANNELS channels of every row that has a slot, if systems exist."""
-    ranks, size, old, out = len(P), A.shape[1], state.ravel(), new.ravel()
-    first, last = block * CHANNELS, min((block + 1) * CHANNELS, len(A))
-    S, sums = np.empty((RANKS + 2 * ranks, 2, size // 2)), np.empty(ranks)
-    planes = (4 + 2 * ranks) * size
-    M = np.empty((last - first) * planes, u.dtype)
-    for channel in range(first, last):
-        exists[channel] = fill_system(dt, A, B, C, P, channel, S)
-        _interleave(S, M[(channel - first) * planes :], size)
+def _step(u, y, dt, A, B, C, D, P, state, new, rows, exists, channels, block):
+    """Advance some channels of every row that has a slot, if systems exist."""
+    first, last = block * channels, min((block + 1) * channels, len(A))
+    ranks, count, size = len(P), last - first, A.shape[1]
+    M, sums = (
+        new_numbers((4 + 2 * ranks) * count * size, u),
+        np.empty(ranks + 1, u.dtype),
+    )
+    S = np.empty((RANKS + 2 * ranks, 2, min(SYSTEMS, count) * size // 2))
+    for d in range(first, last, SYSTEMS):
+        stop = min(d + SYSTEMS, last)
+        fill_systems(dt, A, B, C, P, d, stop, exists, S)
+        own = slice((d - first) * size, (stop - first) * size)
+        _planes(S, ranks, M.reshape(4 + 2 * ranks, count * size), own)
+    old, out, flat_u, flat_y = state.ravel(), new.ravel(), u.ravel(), y.ravel()
     for i in range(len(rows)):
         if rows[i] < 0:
             y[i, first:last] = 0.0
             continue
-        for d in range(first, last):
-            at, m_at = (rows[i] * len(A) + d) * size, (d - first) * planes
-            given = u[i, d]
-            total = _advance(M, m_at, old, out, at, sums, given, size)
-            y[i, d] = total + D[d] * given if len(D) else total
+        here, token = rows[i] * len(A) + first, i * len(A) + first
+        soon = rows[min(i + 1, len(rows) - 1)] * len(A) + first
+        turn_rows(
+            *(M, 0, size, count * size, old, out, here * size, flat_u, token),
+            *(flat_y, token, sums, ranks, count, size, soon * size),
+        )
+        if len(D):
+            add_skip(y[i, first:last], D[first:last], u[i, first:last])
 
 
 @inner
-def _advance(M, m_at, old, out, at, sums, u, size):
-    """Advance one channel of one row; return what is read."""
-    ranks = len(sums)
+def _planes(S, ranks, M, own):
+    """Fill the planes of `turn_rows` for some channels."""
+    decays(S[DECAY, 0], S[DECAY, 1], M[0][own], M[1][own])
+    join(S[DRIVE, 0], S[DRIVE, 1], 1.0, M[2][own])
+    join(S[READ, 0], S[READ, 1], -1.0, M[3][own])
     for r in range(ranks):
-        sums[r] = dot(M, m_at + (4 + ranks + r) * size, old, at, size)
-    _ = turn(M, m_at, size, old, at, out, at, u, size)
-    for r in range(ranks):
-        g = m_at + (4 + r) * size
-        _subtract(out[at : at + size], M[g : g + size], sums[r])
-    return dot(M, m_at + 3 * size, out, at, size)
+        G, F = S[RANKS + r], S[RANKS + ranks + r]
+        join(G[0], G[1], 1.0, M[4 + r][own])
+        join(F[0], F[1], -1.0, M[4 + ranks + r][own])
 
 
 @inner
-def _interleave(S, M, size):
-    """Fill the planes of `turn`, then G, and conjugated F, of each rank."""
-    ranks = (len(S) - RANKS) // 2
-    for n in range(size // 2):
-        re, im = 2 * n, 2 * n + 1
-        M[re] = M[im] = S[DECAY, 0, n]
-        M[size + re], M[size + im] = -S[DECAY, 1, n], S[DECAY, 1, n]
-        M[2 * size + re], M[2 * size + im] = S[DRIVE, 0, n], S[DRIVE, 1, n]
-        M[3 * size + re], M[3 * size + im] = S[READ, 0, n], -S[READ, 1, n]
-        for r in range(ranks):
-            g, f = (4 + r) * size, (4 + ranks + r) * size
-            M[g + re], M[g + im] = S[RANKS + r, 0, n], S[RANKS + r, 1, n]
-            row = S[RANKS + ranks + r]
-            M[f + re], M[f + im] = row[0, n], -row[1, n]
-
-
-@inner
-def _subtract(x, g, factor):
-    """Subtract a multiple of g."""
-    for i in range(len(x)):
-        x[i] -= g[i] * factor
+def join(re, im, sign, pairs):
+    """Put real parts beside imaginary ones, which get a sign."""
+    use_wide_vectors()
+    for n in range(len(pairs) // 2):
+        pairs[2 * n], pairs[2 * n + 1] = re[n], sign * im[n]

@@ -1,4 +1,4 @@
-"""The discrete system of S4, diagonal plus low rank, for one channel.
+"""The discrete system of S4, diagonal plus low rank, for some channels.
 
 With ``M = diag(A) - sum_r P[r] P[r]*`` on completed vectors, ``h = dt/2``,
 ``E = (1 - h A)^-1`` and Woodbury's identity for the inverse of ``I - h M``::
@@ -13,8 +13,10 @@ All in double precision.
 
 import numpy as np
 
+from ._diagonal_step import combine, dot, scale_planes, split
 from ._discretize import discretize
-from .toolkit.kernels import inner, kernel
+from .toolkit.kernels import inner, kernel, use_wide_vectors
+from .toolkit.rows import scale_rows
 
 # Rows of a system: a, b and 2 c, then G and F of each rank; parts on the axis after.
 DECAY, DRIVE, READ, RANKS = 0, 1, 2, 3
@@ -27,61 +29,106 @@ def rows_of_system(ranks: int) -> int:
 
 
 @inner
-def fill_system(dt, A, B, C, P, d, S):
-    """Fill S (rows, 2, state) for channel d; return whether it exists.
+def fill_systems(dt, A, B, C, P, first, last, exists, S):
+    """Fill S (rows, 2, channels times state, or more) for channels; say which exist.
 
-    A, B, C (channels, 2 state) and P (ranks, channels, 2 state) have their parts
-    side by side.
+    A, B, C (channels, 2 state) and P (ranks, channels, 2 state) have their parts side
+    by side.
     """
-    ranks, state = len(P), A.shape[1] // 2
-    h = np.float64(dt[d]) / 2
-    z, E = np.empty((2, state)), np.empty((2, state))
-    for n in range(state):
-        z[0, n], z[1, n] = 2 * h * A[d, 2 * n], 2 * h * A[d, 2 * n + 1]
-        S[READ, 0, n], S[READ, 1, n] = 2.0 * C[d, 2 * n], 2.0 * C[d, 2 * n + 1]
-    discretize(z, S[DECAY], E, False)
-    V, inner = np.empty((ranks + 1, 2, state)), np.zeros((ranks, 2 * ranks + 1))
+    ranks, count, state = len(P), last - first, A.shape[1] // 2
+    own = slice(first * A.shape[1], last * A.shape[1])
+    work, steps = np.empty((4 + 4 * ranks, S.shape[2])), np.empty(count)
+    x, E = work[0:2], work[2:4]
+    for d in range(count):
+        steps[d] = dt[first + d]
+    split(A.ravel()[own], x[0], x[1])
+    scale_planes(work.ravel(), 0, S.shape[2], steps, state)
+    discretize(x, S[DECAY], E, False)
+    split(C.ravel()[own], S[READ, 0], S[READ, 1])
+    _scale(S[READ].ravel(), 2.0)
+    split(B.ravel()[own], x[0], x[1])
+    _multiply(E[0], E[1], x[0], x[1], 1.0, S[DRIVE, 0], S[DRIVE, 1])
     for r in range(ranks):
-        _times(E, P[r, d], V[r], 1.0)
-        _times(E, P[r, d], S[RANKS + ranks + r], -1.0)
-    _times(E, B[d], V[ranks], 1.0)
-    for r in range(ranks):
-        for s in range(ranks):
-            inner[r, s] = h * _real(S[RANKS + ranks + r], P[s, d])
-        inner[r, r] += 1.0
-        inner[r, ranks + r] = 1.0
-        inner[r, 2 * ranks] = _real(S[RANKS + ranks + r], B[d])
-    exists = _solve(inner)
-    for part in range(2):
-        for n in range(state):
-            b = 2 * h * V[ranks, part, n]
+        p, low, F = work[4 + 4 * r :], work[6 + 4 * r :], S[RANKS + ranks + r]
+        split(P[r].ravel()[own], p[0], p[1])
+        _multiply(E[0], E[1], p[0], p[1], 1.0, low[0], low[1])
+        _multiply(E[0], E[1], p[0], p[1], -1.0, F[0], F[1])
+        _scale(F.ravel(), 2.0)
+    sums, factors = (
+        np.empty((ranks, 2 * ranks + 1)),
+        np.empty((ranks + 1, ranks, count)),
+    )
+    for d in range(count):
+        exists[first + d] = _couple(S, work, ranks, d * state, state, steps[d], sums)
+        for r in range(ranks):
             for s in range(ranks):
-                g = 0.0
-                for r in range(ranks):
-                    g += V[r, part, n] * inner[r, ranks + s]
-                S[RANKS + s, part, n] = 2 * h * g
-                b -= 2 * h * h * V[s, part, n] * inner[s, 2 * ranks]
-            S[DRIVE, part, n] = b
-    return exists
+                factors[s, r, d] = steps[d] * sums[r, ranks + s]
+            factors[ranks, r, d] = -steps[d] / 2 * sums[r, 2 * ranks]
+    _apply(S, work, ranks, steps, factors, state)
 
 
 @inner
-def _times(E, v, product, sign):
-    """Find ``E v``, or ``2 E conj(v)`` where the sign is -1."""
-    factor = 1.0 if sign > 0 else 2.0
-    for n in range(E.shape[1]):
-        re, im = factor * v[2 * n], factor * sign * v[2 * n + 1]
-        product[0, n] = E[0, n] * re - E[1, n] * im
-        product[1, n] = E[0, n] * im + E[1, n] * re
+def _couple(S, work, ranks, at, state, dt, sums):
+    """Solve for one channel what couples the ranks; return whether that exists."""
+    flat, planes, size = S.ravel(), work.ravel(), work.shape[1]
+    for r in range(ranks):
+        F = (RANKS + ranks + r) * 2 * size + at
+        for s in range(ranks):
+            p = (4 + 4 * s) * size + at
+            sums[r, s] = dt / 2 * _real(flat, F, planes, p, size, state)
+            sums[r, ranks + s] = 0.0
+        sums[r, r] += 1.0
+        sums[r, ranks + r] = 1.0
+        sums[r, 2 * ranks] = _real(flat, F, planes, at, size, state)
+    return _solve(sums)
 
 
 @inner
-def _real(row, v):
+def _real(row, r_at, v, v_at, plane, state):
     """Return the real part of the product of a row and a column."""
-    total = 0.0
-    for n in range(row.shape[1]):
-        total += row[0, n] * v[2 * n] - row[1, n] * v[2 * n + 1]
-    return total
+    real = dot(row, r_at, v, v_at, state)
+    return real - dot(row, r_at + plane, v, v_at + plane, state)
+
+
+@inner
+def _apply(S, work, ranks, steps, factors, state):
+    """Find G from ``E P``, and b from ``E B`` and that."""
+    flat, planes, size, count = S.ravel(), work.ravel(), work.shape[1], len(steps)
+    all_factors = factors.ravel()
+    for part in range(2):
+        for r in range(ranks):
+            source = (6 + 4 * r + part) * size
+            for s in range(ranks + 1):
+                row = DRIVE if s == ranks else RANKS + s
+                target = (2 * row + part) * size
+                keep = 1 if r > 0 or s == ranks else 0
+                combine(
+                    *(flat, target, keep, planes, source, all_factors),
+                    *((s * ranks + r) * count, count, state),
+                )
+        target = (2 * DRIVE + part) * size
+        _ = scale_rows(flat, target, state, flat, target, state, steps, 0, count, state)
+
+
+@inner
+def _multiply(x_re, x_im, v_re, v_im, sign, re, im):
+    """Find the product of x and v, or of x and conjugated v where the sign is -1."""
+    _product(x_re, v_re, x_im, v_im, -sign, re)
+    _product(x_im, v_re, x_re, v_im, sign, im)
+
+
+@inner
+def _product(a, b, c, d, sign, total):
+    use_wide_vectors()
+    for n in range(len(total)):
+        total[n] = a[n] * b[n] + sign * (c[n] * d[n])
+
+
+@inner
+def _scale(x, factor):
+    use_wide_vectors()
+    for n in range(len(x)):
+        x[n] *= factor
 
 
 @inner
@@ -148,5 +195,5 @@ def dense_of(dt, A, P):
 def _fill_all(dt, A, P, dense, exists):
     S = np.empty((RANKS + 2 * len(P), 2, A.shape[1] // 2))
     for d in range(len(A)):
-        exists[d] = fill_system(dt, A, A, A, P, d, S)
+        fill_systems(dt, A, A, A, P, d, d + 1, exists, S)
         fill_dense(S, dense[d])

@@ -13,11 +13,11 @@ import numpy as np
 
 from ._diagonal import CHUNK, TILE, advance, put, take
 from ._diagonal_setup import constants, load_state, store_state
-from ._diagonal_step import CHANNELS, system, turn
+from ._diagonal_step import add_skip, channels_at_once, system, turn_rows
 from ._time_parts import carry_all, cut, parts_of, stripe_of
 from .toolkit.items import Item, for_each
 from .toolkit.kernels import inner, lane_count, lane_count_of
-from .toolkit.memory import aligned_zeros, new_zeros
+from .toolkit.memory import aligned_zeros, new_numbers, new_zeros
 
 # A pass without output costs so much of one with output; parts shorter than SHORTEST
 # do not pay.
@@ -112,27 +112,30 @@ def step(u, dt, A, B, C, D, hold, state, new, rows):
     A, B, C and states have real and imaginary parts side by side.
     """
     y = np.empty_like(u)
-    blocks = -(-len(A) // CHANNELS)
+    channels = channels_at_once(len(A))
     work = (100 + 5 * len(u)) * A.size
-    arguments = (u, y, dt, A, B, C, D, hold, state, new, rows)
-    for_each(_step_channels, blocks, work, u.dtype, *arguments)
+    arguments = (u, y, dt, A, B, C, D, hold, state, new, rows, channels)
+    for_each(_step_channels, -(-len(A) // channels), work, u.dtype, *arguments)
     return y
 
 
 @Item
-def _step_channels(u, y, dt, A, B, C, D, hold, state, new, rows, block):
-    """Advance CHANNELS channels of every row that has a slot."""
-    first, last = block * CHANNELS, min((block + 1) * CHANNELS, len(A))
-    size = A.shape[1]
-    M = np.empty((4, last - first, size), u.dtype)
-    system(dt, A, B, C, hold, first, last, M)
-    old, out, planes = state.ravel(), new.ravel(), M.ravel()
-    plane = (last - first) * size
+def _step_channels(u, y, dt, A, B, C, D, hold, state, new, rows, channels, block):
+    """Advance some channels of every row that has a slot."""
+    first, last = block * channels, min((block + 1) * channels, len(A))
+    count, size = last - first, A.shape[1]
+    M, sums = new_numbers(4 * count * size, u), np.empty(1, u.dtype)
+    system(dt, A, B, C, hold, first, last, M.reshape(4, count * size))
+    old, out, flat_u, flat_y = state.ravel(), new.ravel(), u.ravel(), y.ravel()
     for i in range(len(rows)):
         if rows[i] < 0:
             y[i, first:last] = 0.0
             continue
-        for d in range(first, last):
-            at, m_at = (rows[i] * len(A) + d) * size, (d - first) * size
-            total = turn(planes, m_at, plane, old, at, out, at, u[i, d], size)
-            y[i, d] = total + D[d] * u[i, d] if len(D) else total
+        here, token = rows[i] * len(A) + first, i * len(A) + first
+        soon = rows[min(i + 1, len(rows) - 1)] * len(A) + first
+        turn_rows(
+            *(M, 0, size, count * size, old, out, here * size, flat_u, token),
+            *(flat_y, token, sums, 0, count, size, soon * size),
+        )
+        if len(D):
+            add_skip(y[i, first:last], D[first:last], u[i, first:last])

@@ -126,7 +126,7 @@ def h3_step(
     )
     y = kernels.step(
         *(ready(q), ready(k), ready(v), ready(dt), parts(A), parts(B), parts(C)),
-        *(optional(D, q), _filter(shift_C, shift_D), holds(method)),
+        *(optional(D, q), ready(shift_C), optional(shift_D, q), holds(method)),
         *(ready(state.shift), new.shift, old_ssm, new_ssm, rows_of(slots, len(q))),
     )
     return y, new

@@ -98,9 +98,15 @@ def rotary_attention(
     return rotated.reshape(x.shape)
 
 
+def _width(weight: np.ndarray) -> int:
+    """Return how many taps filters have."""
+    at_least("the width of weight", weight.shape[1], 1)
+    return weight.shape[1]
+
+
 def _taps(weight: np.ndarray) -> np.ndarray:
     """Return the filters with channels last."""
-    at_least("the width of weight", weight.shape[1], 1)
+    _ = _width(weight)
     return ready(weight.T)
 
 
@@ -160,15 +166,21 @@ def causal_conv1d_step(
     activation: str | None = None,
     slots: Integer[np.ndarray, " batch"] | None = None,
 ) -> tuple[Real[np.ndarray, "batch *rest"], Real[np.ndarray, "slots window channels"]]:
-    """`golden.layers.causal_conv1d_step`, a row of the batch per thread."""
-    taps = _taps(weight)
-    at_least("the window of state", state.shape[1], len(taps) - 1)
-    active, rows = _active(activation), rows_of(slots, len(x))
-    tokens, state = _tokens_of(x), ready(state)
+    """`golden.layers.causal_conv1d_step`; threads divide the rows of the batch.
+
+    One token of filters of width 4 goes through each buffer once.
+    """
+    width = _width(weight)
+    at_least("the window of state", state.shape[1], width - 1)
+    options = _zeros(bias, x), _active(activation)
+    state, y, rows = ready(state), np.empty(x.shape, x.dtype), rows_of(slots, len(x))
     new = next_state(state, slots)
-    y = np.empty_like(tokens)
-    step.linear(y, tokens, state, new, rows, taps, _zeros(bias, x), active)
-    return y.reshape(x.shape), new
+    if width == step.WIDTH == state.shape[1] + 1 and x.ndim == 2:
+        step.one_token(y, ready(x), state, new, rows, ready(weight), *options)
+        return y, new
+    tokens, outputs = _tokens_of(x), y if x.ndim == 3 else y[:, None]
+    step.linear(outputs, tokens, state, new, rows, _taps(weight), *options)
+    return y, new
 
 
 @checked

@@ -83,7 +83,8 @@ def ssd_step(
         *(_skip(D, x), ready(x[:0] if z is None else z)),
         *(_bias(dt_bias, A), *limits, bool(dt_softplus)),
     )
-    return advance(call, ready(state), rows_of(slots, len(x)))
+    rows = rows_of(slots, len(x))
+    return advance(call, ready(state), rows, slots is not None)
 
 
 def _limits(dt_limit: tuple[float, float], dt: np.ndarray) -> tuple[Any, Any]:
@@ -98,8 +99,10 @@ def _skip(D: np.ndarray | None, x: np.ndarray) -> np.ndarray:
     heads, headdim = x.shape[-2:]
     if D is None:
         return np.empty((0, headdim), x.dtype)
-    return ready(np.broadcast_to(D if D.ndim == 2 else D[:, None], (heads, headdim)))
+    skip = np.empty((heads, headdim), x.dtype)
+    skip[:] = D if D.ndim == 2 else D[:, None]
+    return skip
 
 
 def _bias(dt_bias: np.ndarray | None, A: np.ndarray) -> np.ndarray:
-    return np.zeros_like(A, order="C") if dt_bias is None else ready(dt_bias)
+    return np.zeros(A.shape, A.dtype) if dt_bias is None else ready(dt_bias)

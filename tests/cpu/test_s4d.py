@@ -8,7 +8,6 @@ from support.s4_inputs import complex_normal
 from support.s4d_inputs import s4d_inputs
 
 from ssmref.cpu import _diagonal as diagonal
-from ssmref.cpu import _diagonal_step as diagonal_step
 from ssmref.cpu import _s4d_kernels as kernels
 from ssmref.cpu._discretize import discrete
 from ssmref.cpu.s4d import (
@@ -100,39 +99,6 @@ def test_tiles_come_and_go(width, dtype):
     places = 5 + 40 * np.arange(3)[:, None] + np.arange(width)
     np.testing.assert_array_equal(back[places], source[places])
     assert (back != 0).sum() == 3 * width
-
-
-@kernel
-def turn(M, x, new, u, count):
-    return diagonal_step.turn(M, 2, 50, x, 3, new, 4, u, count)
-
-
-@kernel
-def dot(a, b, count):
-    return diagonal_step.dot(a, 2, b, 3, count)
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("count", [2, 6, 14, 16, 18, 34, 48])
-def test_one_token_of_a_row_is_a_product_of_complex_numbers(count, dtype):
-    rng = np.random.default_rng(count)
-    M, x = rng.standard_normal(202).astype(dtype), rng.standard_normal(60).astype(dtype)
-    new = np.zeros(60, dtype)
-    total = turn(M, x, new, dtype(0.5), count)
-    expected = np.zeros_like(new)
-    again = diagonal_step._plain_turn(M, 2, 50, x, 3, expected, 4, dtype(0.5), count)
-    close(new, expected, LIMITS[dtype])
-    assert (new[4 : 4 + count] != 0).all()
-    assert (new != 0).sum() == count
-    assert abs(total - again) <= LIMITS[dtype] * np.abs(M).sum()
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("count", [0, 1, 15, 16, 17, 63, 64, 65, 150])
-def test_dot_takes_every_number_once(count, dtype):
-    a = np.arange(200.0, dtype=dtype)
-    b = np.ones_like(a)
-    assert dot(a, b, count) == a[2 : 2 + count].sum()
 
 
 @pytest.mark.parametrize("method", ["zoh", "bilinear"])

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ssmref.cpu import _convolution_kernels, _streaming
+from ssmref.cpu import _convolution_kernels, _mamba2_step, _streaming, mamba2
 from ssmref.cpu.toolkit.memory import aligned_empty
 
 DTYPES = [np.float32, np.float64]
@@ -48,3 +48,25 @@ def test_convolution(activate, dtype):
         bounds = np.array([0, ROWS])
         _convolution_kernels.convolve(y, x, taps, bias, activate, state, bounds)
     np.testing.assert_array_equal(plain, streamed)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.usefixtures("small")
+def test_one_token_of_ssd(dtype, monkeypatch):
+    rng = np.random.default_rng(2)
+    shapes = (3, 2, 5), (3, 2), (3, 1, 32), (3, 1, 32), (3, 2, 5, 32)
+    x, dt, B, C, state = (rng.standard_normal(s).astype(dtype) for s in shapes)
+    slots, found = np.array([2, -1, 0]), []
+    for start in (1, 0):
+        # From a line on, or one number behind it.
+        room = aligned_empty((state.size + 1,), dtype)
+        new = room[start:][: state.size].reshape(state.shape)
+        monkeypatch.setattr(_mamba2_step, "output", lambda *_, new=new: new)
+        assert _streaming.streams(new, 32) == (start == 0)
+        found.append(
+            mamba2.ssd_step(x, dt, -dt[0, :], B, C, state, slots=slots),
+        )
+    (y, plain), (z, streamed) = found
+    np.testing.assert_array_equal(y, z)
+    np.testing.assert_array_equal(plain, streamed)
+    np.testing.assert_array_equal(plain[1], state[1])
