@@ -12,7 +12,7 @@ from .workloads import Workload
 # Of `ssmref.cpu`, per thread: buffers of a tile of the scan, blocks of attention, and
 # of chunked forms a chunk with the states of so many heads. Besides, a few rows of
 # channels of the scan, and positions of tokens of attention.
-_TILE, _ONLINE_SOFTMAX, _POSITION = 28 * 1024, 100 * 1024, 8
+_TILE, _ONLINE_SOFTMAX, _POSITION = 51 * 1024, 100 * 1024, 8
 _HEADS = {"mamba2.ssd": 8, "mamba3.siso": 4, "mamba3.mimo": 4}
 
 
