@@ -63,8 +63,14 @@ class Library:
 
         @functools.wraps(function)
         def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
-            values = kwargs.values()
-            kind = (*map(kind_of, args), *kwargs, *map(kind_of, values))
+            # Most are arrays, for which a call of `kind_of` takes longer than a look.
+            array = self.array
+            values: tuple[Any, ...] = (*args, *kwargs.values())
+            kinds = [
+                (v.dtype, v.shape) if isinstance(v, array) else kind_of(v)
+                for v in values
+            ]
+            kind = (*kwargs, *kinds)
             looks = accepted.get(kind)
             if looks is None:
                 looks = contract().check(args, kwargs)

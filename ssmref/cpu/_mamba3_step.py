@@ -112,6 +112,5 @@ def step(call, old, new, y, rows):
     """Advance the states of some slots, from the old arrays to the new ones."""
     items = len(rows) * call.heads
     work = 4 * items * call.width * call.depth
-    large = new.ssm.nbytes >= STREAMED
-    streamed = int(large and streams(new.ssm, call.depth, STREAMED))
+    streamed = int(streams(new.ssm, call.depth, STREAMED))
     for_each(_step, items, work, y.dtype, call, old, new, y, rows, streamed)

@@ -18,7 +18,7 @@ from .toolkit.items import Item, for_each
 from .toolkit.kernels import inner, stay_apart, use_wide_vectors
 from .toolkit.memory import new_numbers
 from .toolkit.rows import prefetch_rows
-from .toolkit.threads import few, threads
+from .toolkit.threads import workers
 
 # States and outputs at a time: their rows of B and C stay in the caches of a thread.
 STATES, OUTPUTS = 8, 16
@@ -47,9 +47,9 @@ def step(call):
     """Write y and the new states."""
     count, dtype = len(call.u), call.u.dtype
     work = 2 * count * (call.B.size + call.C.size)
-    workers = 1 if few(work) else threads()
-    if count >= ROWS * workers:
-        share = -(-count // (workers * TILE_LEFT)) * TILE_LEFT
+    available = workers(work)
+    if count >= ROWS * available:
+        share = -(-count // (available * TILE_LEFT)) * TILE_LEFT
         for_each(_some_rows, -(-count // share), work, dtype, call, share)
         return
     seen = np.empty((count, call.C.shape[1]), dtype)

@@ -16,8 +16,10 @@ def streams(y, row, least=None, place=0):
     From `least` bytes on (`STREAMED`), where rows and vectors are whole lines, those
     that begin `place` bytes before y.
     """
+    if y.nbytes < (least or STREAMED):
+        return False
     lines = y.ctypes.data - place | row * y.itemsize | lane_count(y.dtype) * y.itemsize
-    return bool(y.nbytes >= (least or STREAMED) and lines % LINE == 0)
+    return lines % LINE == 0
 
 
 def stream(lanes, value, array, at):

@@ -12,6 +12,7 @@ from ._arguments import (
     flat_tokens,
     fresh,
     next_state,
+    optional,
     ready,
     rows_of,
 )
@@ -155,22 +156,21 @@ def selective_scan_step(
 
     Where `slots` is given, all of the state is copied first.
     """
-    B, C = (_of_token(name, X, u.shape[1]) for name, X in (("B", B), ("C", C)))
+    B, C = _of_token("B", B, u.shape[1]), _of_token("C", C, u.shape[1])
     old = ready(state.astype(_dtype(A, B, state), copy=False))
     new = next_state(old, slots)
     y = np.empty(u.shape, u.dtype)
-    C = C if np.iscomplexobj(old) else _twice_real(C)
-    work = (_parts(x.astype(old.dtype, copy=False)) for x in (old, new, A, B, C))
-    gate = u[:, :0] if z is None else z
-    D, dt_bias = (np.empty(0, u.dtype) if x is None else ready(x) for x in (D, dt_bias))
-    tokens = ready(u), ready(dt), ready(gate), D, dt_bias
-    advance_token(tokens, tuple(work), rows_of(slots, len(u)), dt_softplus, y)
+    C = C if old.dtype.kind == "c" else _twice_real(C)
+    work = [_parts(x.astype(old.dtype, copy=False)) for x in (old, new, A, B, C)]
+    gate = y[:, :0] if z is None else ready(z)
+    tokens = ready(u), ready(dt), gate, optional(D, u), optional(dt_bias, u)
+    advance_token(tokens, work, rows_of(slots, len(u)), dt_softplus, y)
     return y, new
 
 
 def _twice_real(C: np.ndarray) -> np.ndarray:
     """Return what a real state is read with: of a complex C, 2 Re C."""
-    return 2 * np.real(C) if np.iscomplexobj(C) else C
+    return 2 * np.real(C) if C.dtype.kind == "c" else C
 
 
 def _share(name: str, X: np.ndarray, channels: int) -> int:
@@ -196,7 +196,7 @@ def _flat(x: np.ndarray) -> np.ndarray:
 def _parts(x: np.ndarray) -> np.ndarray:
     """Return real numbers, with an axis of real and imaginary part, or of one."""
     x = ready(x)
-    if not np.iscomplexobj(x):
+    if x.dtype.kind != "c":
         return x[..., None]
     return x.view(np.real(x).dtype).reshape(*x.shape, 2)
 

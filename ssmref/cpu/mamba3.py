@@ -1,6 +1,5 @@
 """Mamba-3 on the CPU: see `ssmref.golden.mamba3`."""
 
-import functools
 from typing import NamedTuple
 
 import numpy as np
@@ -183,10 +182,10 @@ def _scan(call, x, initial_state, cu_seqlens):
 def _step(call, x, state, slots):
     """Return the outputs of a token and the state after it."""
     old = Mamba3State(*map(ready, state))
-    new = Mamba3State(*(next_state(part, slots) for part in old))
+    new = Mamba3State(*[next_state(part, slots) for part in old])
     y = output(x.shape, x.dtype)
-    before, after = (StepState(*(a.reshape(-1) for a in s)) for s in (old, new))
-    step(call, before, after, y.reshape(-1), rows_of(slots, len(x)))
+    before, after = (StepState(*[a.ravel() for a in s]) for s in (old, new))
+    step(call, before, after, y.ravel(), rows_of(slots, len(x)))
     return y, new
 
 
@@ -204,20 +203,11 @@ def _call(
     sizes = (heads, headdim, ranks, groups, state, angles.shape[-1])
     tokens = (x, dt, A, B, C, trap, angles)
     options = (B_bias, C_bias, D, z, norm_weight, mimo_x, mimo_z, mimo_o)
-    arrays = [_flat(array, x.dtype) for array in (*tokens, *options)]
+    nothing = np.empty(0, x.dtype)
+    given = [nothing if a is None else a for a in (*tokens, *options)]
+    arrays = [ready(a).ravel() for a in given]
     pairwise = int(pairing == "pairwise")
     return Call._make((*sizes, pairwise, *arrays, float(norm_eps)))
-
-
-def _flat(array, dtype=None):
-    """Return an array ready for a kernel, without axes; empty if it is None."""
-    return _nothing(dtype) if array is None else ready(array).reshape(-1)
-
-
-@functools.cache
-def _nothing(dtype):
-    """Return an array of no numbers."""
-    return np.empty(0, dtype)
 
 
 def _zeros(rows, call, dtype) -> Mamba3State:

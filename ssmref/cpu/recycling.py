@@ -69,15 +69,19 @@ class Waiting:
         Of several threads that see it one gets it.
         """
         least, most = size + LINE, size + LINE + size // 4
-        sizes = [(b.memory.nbytes, n) for n, b in self.blocks.copy().items()]
-        for own, number in sorted(sizes):
-            if least <= own <= most and (block := self.blocks.pop(number, None)):
+        fitting = [
+            (own, number)
+            for number, block in self.blocks.copy().items()
+            if least <= (own := block.memory.nbytes) <= most
+        ]
+        for _, number in sorted(fitting):
+            if block := self.blocks.pop(number, None):
                 return block
         return None
 
 
 def _bytes(blocks: dict[int, Block]) -> int:
-    return sum(block.memory.nbytes for block in blocks.values())
+    return sum([block.memory.nbytes for block in blocks.values()])
 
 
 WAITING = Waiting(LIMIT)

@@ -29,7 +29,7 @@ from .kernels import (
     together,
 )
 from .references import Reference
-from .threads import few, threads
+from .threads import workers
 
 # Counters of threads lie on lines of their own: so many numbers apart.
 APART = 8
@@ -58,9 +58,9 @@ class Item:
 def for_each(
     item: Item, count: int, operations: int, dtype: Any, *arguments: Any
 ) -> None:
-    """Call `item` with the arguments and each of ``range(count)``, on all threads.
+    """Call `item` with the arguments and each of ``range(count)``, in several threads.
 
-    In one thread where there are `few` operations in all. `dtype` decides the types of
+    On as many threads as `operations` in all are worth. `dtype` decides the types of
     all arguments.
     """
     if INTERPRETED:
@@ -68,7 +68,8 @@ def for_each(
             item.kernel(*arguments, job)
         return
     run, address = item.runner(dtype, arguments)
-    run(_loop(few(operations)), address, count, threads(), arguments)
+    available = workers(operations)
+    run(_loop(available == 1), address, count, available, arguments)
 
 
 def _given(kind: Any) -> Any:

@@ -40,14 +40,22 @@ def segments(rows: int, length: int, *, first_pass: float, shortest: int) -> int
     return min(range(1, most + 1), key=cost)
 
 
+def workers(operations: int) -> int:
+    """Return how many threads are worth waking: one for little to do, or all.
+
+    `operations` counts what a vector does in parallel as many: it is a scale, not a
+    cost model. Results do not depend on it.
+    """
+    return 1 if operations < max(SERIAL, 1) else threads()
+
+
 def few(operations: int) -> bool:
     """Return whether one thread is as fast as all: there is little to do, or one.
 
-    `operations` counts what a vector does in parallel as many: it is a scale, not a
-    cost model. Results do not depend on it. Kernels that threads divide in other ways
-    than `launch` does have a serial twin for this.
+    Kernels that threads divide in other ways than `launch` does have a serial twin for
+    this.
     """
-    return operations < max(SERIAL, 1) or threads() == 1
+    return workers(operations) == 1
 
 
 def launch(kernel: Callable, operations: int, *arguments: Any) -> None:
