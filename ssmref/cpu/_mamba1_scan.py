@@ -19,7 +19,7 @@ from .toolkit.elementary import cos, exp, sin
 from .toolkit.items import APART, for_each
 from .toolkit.kernels import kernel, lane_count
 from .toolkit.memory import LINE
-from .toolkit.threads import few, segments, threads
+from .toolkit.threads import segments, workers
 
 # Tokens per tile: with three buffers of so many vectors, states and rates a block fills
 # half of the first-level cache. Vectors per block at most: rows of 1 KiB.
@@ -49,20 +49,20 @@ def scan(inputs, options, bounds, state, y):
     channels, state, parts).
     """
     vectors = -(-y.size // lane_count(y.dtype)) * state.shape[2] * state.shape[3]
-    workers = 1 if few(UPDATE * vectors) else threads()
+    available = workers(UPDATE * vectors)
     place = place_of(inputs, options, y)
     options = options | {
         "streaming": int(streams(y, len(inputs.A), STREAMED, place)),
         "direct": _direct(inputs, options),
         "pad": place // y.itemsize,
     }
-    plan, count = _divide(inputs, options, bounds, workers)
+    plan, count = _divide(inputs, options, bounds, available)
     with np.errstate(all="ignore"):
         if count == 1:
             pieces = bounds[:-1], bounds[1:]
-            _run(workers, inputs, plan, *pieces, state, np.empty((len(state), 0)), y)
+            _run(available, inputs, plan, *pieces, state, np.empty((len(state), 0)), y)
         else:
-            _scan_split(workers, inputs, plan, _stretches(bounds, count), state, y)
+            _scan_split(available, inputs, plan, _stretches(bounds, count), state, y)
 
 
 def _direct(inputs, options):

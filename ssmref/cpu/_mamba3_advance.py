@@ -6,7 +6,7 @@ meanwhile: states of heads lie one behind the other. As in `toolkit.products`, a
 are one-dimensional, with offsets in numbers.
 """
 
-from ._row_products import _store_rows, _totals
+from ._row_products import store_sums
 from ._streaming import settle, stream
 from .toolkit.kernels import INT64, inner, micro_kernel, stay_small
 from .toolkit.memory import LINE
@@ -172,9 +172,7 @@ def _write_sums(lanes, sums, out, at, step, rows):
     """
     add, mul = lanes.builder.add, lanes.builder.mul
     if len(sums) > ROWS and len(sums) % lanes.count == 0:
-        for first in range(0, len(sums), lanes.count):
-            total = _totals(lanes, sums[first : first + lanes.count])
-            _store_rows(lanes, total.ir, out, add(at, rows[0]), step, first)
+        store_sums(lanes, sums, out, add(at, rows[0]), step)
         return
     for i, value in enumerate(sums):
         rank, row = divmod(i, ROWS)

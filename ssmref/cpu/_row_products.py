@@ -45,6 +45,11 @@ def product_tile(lanes, out, at, step, A, a_at, a_step, m, B, b_at, b_step, n, k
 
     zeros = [lanes.constant(0.0)] * (TILE_LEFT * TILE_RIGHT)
     sums = along(lanes, k, zeros, part)
+    store_sums(lanes, sums, out, at, step)
+
+
+def store_sums(lanes, sums, out, at, step):
+    """Store the totals of the sums of a tile, which fill whole vectors, row by row."""
     for first in range(0, len(sums), lanes.count):
         total = _totals(lanes, sums[first : first + lanes.count])
         _store_rows(lanes, total.ir, out, at, step, first)
